@@ -136,10 +136,12 @@ def start_plan(symbols: tuple[str, ...], dry_run: bool, yes: bool, account: str,
     alone. An interval begins at once, unless --start says otherwise.
     """
     from trading_assets.trading.dca import control  # noqa: PLC0415
+    from trading_assets.trading.dca.schedule import DcaError  # noqa: PLC0415
 
     with opened("dca start", account) as context:
         now_ms = context.exchange.now_ms()
-        proposals = [control.propose(context, plan_from(symbol, now_ms, given)) for symbol in symbols]
+        coins = dict.fromkeys(symbol.upper() for symbol in symbols)
+        proposals = [control.propose(context, plan_from(symbol, now_ms, given)) for symbol in coins]
         for proposal in proposals:
             _show(proposal)
         problems = any(proposal.problems for proposal in proposals)
@@ -149,6 +151,9 @@ def start_plan(symbols: tuple[str, ...], dry_run: bool, yes: bool, account: str,
             click.confirm(
                 f"Start {'it' if len(symbols) == 1 else 'them'} on {context.settings.venue.value}?", abort=True
             )
+        if problems:
+            told = [f"{one.plan.symbol}: {'; '.join(one.problems)}" for one in proposals if one.problems]
+            raise DcaError(f"no DCA plan was started: {'; '.join(told)}")
         for proposal in proposals:
             row, _ = control.start(context, proposal.plan)
             echo(f"DCA plan {row.plan_id} is in the ledger")

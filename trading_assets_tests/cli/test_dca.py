@@ -148,3 +148,15 @@ def test_what_is_no_number_of_a_plan_is_refused_as_it_is_typed(option: str) -> N
     refused = dca(f"start BTCUSDT --schedule 1h --amount 50 --max 500 --stop-pct 10 {option} --yes")
     assert refused.exit_code == 2
     assert f"Invalid value for '{option.split(maxsplit=1)[0]}'" in refused.stderr
+
+
+@pytest.mark.slow
+def test_of_several_coins_none_is_started_where_one_cannot_be(running: RunningExchange) -> None:
+    shape = "--schedule 1h --amount 250 --max 1000 --stop-pct 10 --yes"
+    refused = dca(f"start BTCUSDT BTCUSDT-30JAN26 {shape}")
+    assert refused.exit_code == 1
+    assert "BTCUSDT-30JAN26 is to be delivered" in str(refused.exception) + refused.stderr
+    assert json.loads(last_line(dca("list --json"))) == []
+    twice = dca(f"start BTCUSDT BTCUSDT {shape}")
+    assert twice.exit_code == 0, twice.output
+    assert len(json.loads(last_line(dca("list --json")))) == 1

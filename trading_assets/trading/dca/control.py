@@ -18,7 +18,7 @@ from trading_assets.trading.dca.plans import Plan, columns_of, plan_of
 from trading_assets.trading.dca.schedule import DcaError, schedule_of
 from trading_assets.trading.grid.checks import Surroundings
 from trading_assets.trading.grid.levels import ZERO
-from trading_assets.trading.risk.plan_limits import broken_limits
+from trading_assets.trading.risk.plan_limits import broken_limits, kept_margin
 
 SHOWN_TIMES = 5
 
@@ -72,7 +72,7 @@ def propose(context: ExecutionContext, plan: Plan, *, of_row: PlanRow | None = N
         instrument=rules,
         price=ticker.last,
         equity=wallet.equity - (wallet.maintenance_margin or ZERO),
-        available=(wallet.available or ZERO) + kept,
+        available=(wallet.available or ZERO) + kept - kept_margin(context, plan.symbol),
         maker=fee.maker if fee is not None else taker,
         taker=taker,
         orders=max(len(exchange.open_orders(plan.symbol)) - len(own), 0),

@@ -15,7 +15,7 @@ from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.grid.checks import Surroundings, loss_at_stop, problems, round_trip
 from trading_assets.trading.grid.laying import columns_of, plan_of, rows_of, written
 from trading_assets.trading.grid.levels import ZERO, GridError, Level, Plan, build, stop_prices, worst_value
-from trading_assets.trading.risk.plan_limits import broken_limits
+from trading_assets.trading.risk.plan_limits import broken_limits, kept_margin
 
 
 @dataclass(frozen=True)
@@ -60,11 +60,13 @@ def propose(context: ExecutionContext, plan: Plan, *, of_grid: Grid | None = Non
     levels = build(plan, ticker.last, rules)
     working = grids.working_orders(context.database, settings.account) if of_grid is not None else []
     own = sum(one.symbol == plan.symbol for one in working)
+    # The exchange holds margin for the worse side of its orders, not for both.
+    kept = of_grid.worst_value / of_grid.leverage if of_grid is not None else ZERO
     around = Surroundings(
         instrument=rules,
         price=ticker.last,
         equity=wallet.equity - (wallet.maintenance_margin or ZERO),
-        available=(wallet.available or ZERO) + (of_grid.capital if of_grid is not None else ZERO),
+        available=(wallet.available or ZERO) + kept - kept_margin(context, plan.symbol),
         maker=maker,
         taker=taker,
         orders=max(len(waiting) - own, 0),

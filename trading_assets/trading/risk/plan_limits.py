@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from trading_assets.ledger import dca
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.risk.limits import notional
 
 ZERO = Decimal(0)
+
+
+def kept_margin(context: ExecutionContext, symbol: str) -> Decimal:
+    """Margin that DCA plans of other symbols may still need for what they have not deployed yet, USD.
+
+    The exchange holds none for it. What waits at the exchange for these plans counts twice: it is on the safe side.
+
+    Raises:
+        ExchangeError: the positions cannot be read.
+    """
+    plans = [one for one in dca.living(context.database, context.settings.account) if one.symbol != symbol]
+    if not plans:
+        return ZERO
+    held = {one.symbol: one.size * one.entry_price for one in context.exchange.positions()}
+    return sum((max(one.max_deployed - held.get(one.symbol, ZERO), ZERO) / one.leverage for one in plans), ZERO)
 
 
 def broken_limits(context: ExecutionContext, symbol: str, worst: Decimal, *, is_running: bool) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from trading_assets.ledger import dca
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import Cause, RiskState, StateChange, change_state
-from trading_assets.trading.dca.control import start
+from trading_assets.trading.dca.control import propose, start
 from trading_assets.trading.dca.schedule import DcaError
 from trading_assets.trading.execute.flatten import close_symbol, flatten
 from trading_assets.trading.execute.withdraw import withdraw
@@ -96,3 +96,18 @@ def test_money_that_is_paid_in_and_out_is_no_profit_of_a_plan(sqlite: Database) 
         assert stage.accounts().total(D(100_000)) == before
         stage.after(1)
         stage.require_lawful()
+
+
+@pytest.mark.slow
+def test_margin_that_another_plan_has_not_used_yet_is_not_free(sqlite: Database) -> None:
+    """The exchange holds no margin for what is not ordered yet: two plans could be refused what both were promised."""
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        stage.start(max_deployed=D(40_000), schedule="every 1h")
+        free = stage.exchange.wallet().available
+        assert free is not None
+        assert free > 9_000, "8,000 of it are kept for the plan"
+        other = replace(A_PLAN, symbol="ALTUSDT", max_deployed=D(12_000), schedule="every 1h")
+        assert any("are free" in one for one in propose(stage.context, other).problems)
+        assert not any(
+            "are free" in one for one in propose(stage.context, replace(other, max_deployed=D(8_000))).problems
+        )

@@ -323,3 +323,17 @@ def test_flattened_while_its_orders_are_on_their_way_it_ends_with_nothing(sqlite
         assert len(reports) == 2
         assert (stage.grid().state, stage.held(), stage.exchange.open_orders()) == (grids.ENDED, 0, ())
         assert "its grid has not ended yet" in reports[1]
+
+
+@pytest.mark.slow
+def test_a_neutral_grid_that_grows_has_no_margin_for_free_that_it_does_not_hold(sqlite: Database) -> None:
+    """Its orders hold margin for one side; with both counted it would grow, and levels be refused for margin."""
+    with stage_on(sqlite, 100_000, 100_000) as stage:
+        stage.start(capital=D(5000))
+        free = stage.exchange.wallet().available
+        assert free is not None
+        assert 7_000 < free < 8_000
+        grown = propose(stage.context, replace(A_PLAN, capital=D(24_000)), of_grid=stage.grid())
+        assert any("its margin may come to" in one for one in grown.problems)
+        less = propose(stage.context, replace(A_PLAN, capital=D(18_000)), of_grid=stage.grid())
+        assert not any("its margin may come to" in one for one in less.problems)
