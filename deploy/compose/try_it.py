@@ -2,7 +2,7 @@
 
 `make compose-test`. It needs the image (`make image`), podman and podman-compose, or Docker with its plugin. Everything
 is done in a project of its own, in a copy of this folder, and taken away at the end. Images that cannot be pulled have
-stand-ins: build those of `stand_ins/` and name them by POSTGRES_IMAGE and RABBITMQ_IMAGE.
+stand-ins: `stand_ins/build.sh` builds them, and prints the variables that name them.
 
 PODMAN and COMPOSE name the programs ("podman", "podman-compose"). Health checks are asked one by one, because podman
 runs them only where systemd does.
@@ -45,6 +45,9 @@ class Trial:
         for name in (self.podman[0], self.compose[0]):
             if shutil.which(name) is None:
                 raise SystemExit(f"{name} is not installed, so real containers cannot be tried; set PODMAN and COMPOSE")
+        image = os.environ.get("TRADING_ASSETS_IMAGE", "trading_assets:local")
+        if subprocess.run([*self.podman, "image", "inspect", image], capture_output=True, check=False).returncode != 0:
+            raise SystemExit(f"found no image {image}: say `make image`, or name another one by TRADING_ASSETS_IMAGE")
         self.folder = folder / "compose"
         shutil.copytree(HERE, self.folder, ignore=shutil.ignore_patterns("secrets", "backups", ".env"))
         shutil.copytree(HERE.parent / "observability", folder / "observability")

@@ -189,6 +189,26 @@ def market(as_json: bool) -> None:
     open_console().print(table)
 
 
+@bench.command("store")
+@click.option("--symbols", default=10, show_default=True, type=click.IntRange(1), help="Coins, of random candles.")
+@click.option("--chunks", default=10, show_default=True, type=click.IntRange(1), help="Of 2,048 candles each, by coin.")
+@click.option("--repeat", default=5, show_default=True, type=click.IntRange(1), help="The fastest of so many counts.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON object.")
+def candle_store(symbols: int, chunks: int, repeat: int, as_json: bool) -> None:
+    """Candles written to the candle store and read from it, beside Parquet files without locks and checksums."""
+    from trading_assets.bench.candle_store import measure  # noqa: PLC0415 (imports what it measures)
+
+    figures = measure(symbols, chunks, repeat)
+    if as_json:
+        click.echo(json.dumps(figures))
+        return
+    names = ("store_cpu_ms", "files_cpu_ms", "cpu_ratio", "store_wall_ms", "files_wall_ms", "wall_ratio")
+    table = RichTable("what", *(name.replace("_", " ") for name in names))
+    for what, row in figures.items():
+        table.add_row(what.replace("_", " "), *(f"{row[name]:g}" for name in names))
+    open_console().print(table)
+
+
 @bench.command("exchange")
 @click.option("--requests", default=4000, show_default=True, type=click.IntRange(10), help="Of each kind.")
 @click.option("--connections", default=4, show_default=True, type=click.IntRange(1, 64), help="Asking at a time.")

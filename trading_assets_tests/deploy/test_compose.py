@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,17 @@ def test_every_image_of_others_can_be_pinned_by_its_digest(tmp_path: Path) -> No
     assert last == f"# make image BASE={base[1]}@{digest}"
     refused = subprocess.run(command, env={"PATH": path, "DIGEST": "none"}, capture_output=True, text=True, check=False)
     assert refused.returncode and not refused.stdout and "expected sha256:" in refused.stderr
+
+
+def test_a_trial_without_the_image_says_how_to_make_it(tmp_path: Path) -> None:
+    """The programs of compose would ask a registry for it, and say nothing of that."""
+    for name in ("podman", "podman-compose"):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >> "{tmp_path}/calls"\nexit 1\n')
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "try_it.py")],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1 and "found no image trading_assets:local: say `make image`" in done.stderr
+    assert (tmp_path / "calls").read_text() == "podman image inspect trading_assets:local\n"

@@ -86,6 +86,10 @@ def test_of_two_trade_runs_on_two_workers_one_trades_and_a_lost_one_is_not_start
         until(lambda: trader_of(ledger, "main", wall_ms=local_ms()) is None)
         assert status(lost.run_id) is STARTED, "the broker has given it to nobody else"
         assert lost.tags["dagster/max_retries"] == "0"
+    lines = [line for name in nodes for line in (tmp_path / f"{name}.log").read_text().splitlines()]
+    told = [line for line in lines if " - dagster - " in line]
+    assert any(" - INFO - trade - " in line for line in told), "what a run tells is in its worker's log"
+    assert not [line for line in told if line.startswith("[")], "as it is: Celery would call each line a warning"
     account = open_exchange(load_settings())
     positions = account.positions()
     account.close()

@@ -23,6 +23,8 @@ AGREED: Mapping[str, Any] = {
     # What became of a run is in Dagster's storage, so no results are kept.
     "task_ignore_result": True,
     "worker_prefetch_multiplier": 1,
+    # What a run tells goes to the worker's own output as it is. Celery would take it, and call each line a warning.
+    "worker_redirect_stdouts": False,
 }
 
 RULES: Mapping[str, Mapping[str, Any]] = {
