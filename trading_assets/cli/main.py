@@ -208,7 +208,16 @@ def check() -> None:
 @click.option("--timeframe", "timeframes", multiple=True, help="May be given several times.  [default: all eight]")
 @click.option("--bars", default=800, show_default=True, type=click.IntRange(50, 20_000), help="Bars to decide on.")
 @click.option("--parameters", default="{}", show_default=True, help="JSON object; what is absent has its default.")
-def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...], bars: int, parameters: str) -> None:
+@click.option(
+    "--signals",
+    default=200,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Bars with an entry to decide again, on each symbol and timeframe; 0: all of them.",
+)
+def check_one_strategy(
+    name: str, symbol: str | None, timeframes: tuple[str, ...], bars: int, parameters: str, signals: int
+) -> None:
     """Whether NAME looks ahead or remembers too far back, and what it earns at double costs.
 
     On the seeded market, and on stored candles where there are some. Exit code 1 tells of a violation.
@@ -230,6 +239,7 @@ def check_one_strategy(name: str, symbol: str | None, timeframes: tuple[str, ...
             bars,
             settings,
             production_engine(),
+            signals or None,
         )
     )
     print_reports(name, reports, open_console())

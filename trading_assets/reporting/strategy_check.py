@@ -38,6 +38,10 @@ LONGEST_TRIED = 2_400
 BARS_BEFORE_START = 300
 """Bars that a start decides on, besides the warm-up: seconds for all timeframes."""
 
+SIGNALS = 200
+"""Bars with an entry that are decided again on each symbol and timeframe, unless a person asks for all: a strategy that
+computes much for each decision (a learned one) would take minutes."""
+
 SYMBOLS = 3
 """Symbols of each market that are looked at unless one is named."""
 
@@ -100,8 +104,12 @@ def check_strategy(
     bars: int,
     settings: Settings,
     engine: Engine,
+    signals: int | None = SIGNALS,
 ) -> Iterator[Report]:
     """Check on `bars` bars (besides the warm-up) of each target and timeframe; a report as soon as it is known.
+
+    Args:
+        signals: so many bars with an entry are decided again, drawn the same each time; None: all.
 
     Raises:
         StrategyError: the strategy fails on the whole data.
@@ -117,7 +125,10 @@ def check_strategy(
             try:
                 column = column_from(strategy, data, Window.from_data(data, start_ms))
                 (costs,) = at_double_costs([column], costs_from(as_declared(settings, type(strategy))), engine)
-                ahead, early = bias_checks.look_ahead(strategy, data), bias_checks.warm_up(strategy, data)
+                ahead, early = (
+                    bias_checks.look_ahead(strategy, data, signals=signals),
+                    bias_checks.warm_up(strategy, data),
+                )
                 longer = data
                 if not early.passed:
                     deeper = replace(wanted, warm_up=2 * LONGEST_TRIED)

@@ -153,16 +153,16 @@ def sufficient_warm_up(strategy: Strategy, data: StrategyData) -> SufficientWarm
     most = max(tried, default=0)
     for bars in tried:
         decided = np.unique(np.linspace(2 * bars, last, 4, dtype=np.int64)).tolist()
+        found: list[Violation] = []
         try:
-            found = [
-                one
-                for bar in decided
-                for one in _differences(strategy, whole, data, bar - bars, bars, ADVICE_TOLERANCE)
-            ]
+            for bar in decided:
+                found += _differences(strategy, whole, data, bar - bars, bars, ADVICE_TOLERANCE)
+                if found and not _is_rounding(found, data.timeframe):
+                    break  # whatever the other starts give, so many bars do not do
+            else:
+                return SufficientWarmUp(bars, most)
         except Exception:  # noqa: BLE001 (a strategy may raise on so few bars, and not on more)
             continue
-        if not found or _is_rounding(found, data.timeframe):
-            return SufficientWarmUp(bars, most)
     return SufficientWarmUp(None, most)
 
 

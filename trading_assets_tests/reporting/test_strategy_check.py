@@ -21,15 +21,18 @@ from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import HOUR_MS, WARM_UP_BARS, Timeframe
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import replace_partitions
+from trading_assets.market.loading import load_strategy_data
 from trading_assets.market.store import CandleStore
-from trading_assets.reporting.strategy_check import AS_OF_MS, CheckTarget, check_strategy, check_targets
+from trading_assets.reporting.strategy_check import AS_OF_MS, SIGNALS, CheckTarget, check_strategy, check_targets
 from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
 from trading_assets.strategies.base import Strategy
+from trading_assets.strategies.bias_checks import sufficient_warm_up
 from trading_assets.strategies.fibonacci_bollinger import FibonacciBollinger
 from trading_assets_tests.backtesting.test_validation import Loop
+from trading_assets_tests.backtesting.test_window import Often
 from trading_assets_tests.strategies import biased_strategies
-from trading_assets_tests.strategies.biased_strategies import LongAverage, Momentum, NextClose
+from trading_assets_tests.strategies.biased_strategies import BarCounter, LongAverage, Momentum, NextClose
 
 SEEDED = CheckTarget("seeded", MarketReader(SeededMarket(7, 5)), "ETHUSDT", AS_OF_MS)
 SETTINGS = load_settings()
@@ -159,3 +162,30 @@ def test_the_bars_asked_for_are_decided_besides_the_warm_up() -> None:
 
     list(check_strategy(Counting(), [SEEDED], [Timeframe.M60], 123, SETTINGS, Loop()))
     assert max(data) == 123 + WARM_UP_BARS
+
+
+def test_so_many_signals_are_decided_again_as_were_asked_for_or_all_and_by_default_not_more_than_some() -> None:
+    def of(signals: int | None) -> int:
+        (report,) = check_strategy(Often(), [SEEDED], [Timeframe.M15], 300, SETTINGS, Loop(), signals)
+        return report.look_ahead.signals
+
+    every = of(None)
+    assert every > SIGNALS and of(SIGNALS) == SIGNALS and of(7) == 7
+
+
+def test_of_a_warm_up_that_does_not_do_one_start_is_enough_to_tell() -> None:
+    class Costly(BarCounter):
+        decided = 0
+
+        def indicators(self, data: StrategyData) -> dict[str, FloatArray]:
+            type(self).decided += 1
+            return super().indicators(data)
+
+    strategy = Costly()
+    data = load_strategy_data(
+        SEEDED.reader, "ETHUSDT", Timeframe.M15, DataNeeds(warm_up=2200), AS_OF_MS - 50 * Timeframe.M15.ms, AS_OF_MS
+    )
+    found = sufficient_warm_up(strategy, data)
+    assert found.bars is None and found.most == 1_000
+    # Once on all data, and once for each number of bars but a few at whose first start nothing differs.
+    assert Costly.decided <= 20
