@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from trading_assets.core.errors import ConflictError, StrategyError
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import strategies as table
+from trading_assets.ledger.tables import strategy_failures
 from trading_assets.strategies.grids import AS_DESCRIBED, Grid, Grids, Span, grid_of, named_values, text_of
 from trading_assets.strategies.registry import (
     BrokenStrategy,
@@ -277,6 +278,8 @@ def remove(database: Database, name: str) -> None:
         )
     with database.write() as connection:
         connection.execute(sa.delete(table).where(table.c.name == name))
+        # What it raised is of a class that nobody can mend any more.
+        connection.execute(sa.delete(strategy_failures).where(strategy_failures.c.strategy == name))
 
 
 def active_names(database: Database) -> frozenset[str]:

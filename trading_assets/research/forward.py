@@ -32,7 +32,7 @@ from trading_assets.reporting.page import render
 from trading_assets.reporting.report import Report
 from trading_assets.reporting.trade_book import trade_book
 from trading_assets.reporting.walk_forward import walk_forward_costs
-from trading_assets.research.frames import Moment, times, to_moment_ms
+from trading_assets.research.frames import Moment, times, to_moment_ms, to_timeframe
 from trading_assets.research.loading import source_or_home
 from trading_assets.research.sources import Home, Source
 
@@ -130,6 +130,9 @@ def forward_test(
     chosen = _selections(selections)
     if not chosen:
         raise DataError("found no selection, expected at least one row")
+    if not isinstance(read_of, Home):  # what a home has not, it may fetch; else a warning tells
+        for symbol in sorted({one.symbol for one in chosen} - set(read_of.symbols())):
+            raise DataError(f"no candles of {symbol} in {read_of.name}; a selection names it")
     settings = read_of.settings
     reader = _Noting(read_of.reader) if isinstance(read_of.reader, CandleStore) else read_of.reader
     tested = run_forward_tests(
@@ -140,6 +143,7 @@ def forward_test(
         engine=production_engine(),
         costs=walk_forward_costs(settings),
         entered_by=declared_entries(settings),
+        endings=_sources_of(read_of, None).endings() if isinstance(read_of, Home) else {},
     )
     raw = trades_frame(tested.of(chosen))
     if isinstance(reader, _Noting):
@@ -150,6 +154,11 @@ def forward_test(
 
 def _selections(given: pd.DataFrame | Sequence[SelectedStrategy]) -> list[SelectedStrategy]:
     if not isinstance(given, pd.DataFrame):
+        wrong = next((one for one in given if not isinstance(one, SelectedStrategy)), None)
+        if wrong is not None:
+            raise DataError(
+                f"a selection is {wrong!r}; expected a frame, such as pd.DataFrame([...]), or SelectedStrategy"
+            )
         return list(given)
     frame = given.reset_index(drop=True)
     if "hour_ms" not in frame.columns and "selected_hour" in frame.columns:
@@ -158,6 +167,11 @@ def _selections(given: pd.DataFrame | Sequence[SelectedStrategy]) -> list[Select
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise DataError(f"the selections lack {', '.join(missing)}; expected {', '.join(needed)}")
+    hours = pd.to_numeric(frame["hour_ms"], errors="coerce")
+    if hours.isna().any():
+        raise DataError(f"hour_ms of row {int(hours.isna().to_numpy().argmax())} is no time; expected UTC ms")
+    for timeframe in frame["timeframe"].unique():
+        to_timeframe(timeframe)
     price = frame["max_price"] if "max_price" in frame.columns else pd.Series(np.inf, index=frame.index)
     rows = frame[needed].assign(max_price=price.fillna(np.inf)).to_dict("records")
     return [
@@ -295,14 +309,17 @@ def walk_forward(
     if not isinstance(home, Home):
         raise DataError(f"{home.name} has no selections; expected a home: research.open_home(path)")
     noting = _Noting(home.store)
-    sources = _Held(home.settings, home.database, home.store, home.market, noting)
     report = make_walk_forward(
-        sources,
+        _sources_of(home, noting),
         None if first is None else floor_ms(to_moment_ms(first), HOUR_MS),
         None if last is None else floor_ms(to_moment_ms(last), HOUR_MS),
     )
     noting.warn()
     return WalkForward(report, home.reader)
+
+
+def _sources_of(home: Home, noting: _Noting | None) -> _Held:
+    return _Held(home.settings, home.database, home.store, home.market, noting)
 
 
 @dataclass(frozen=True)

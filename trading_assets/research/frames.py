@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import numpy as np
@@ -56,6 +57,29 @@ def to_timeframe(timeframe: str | Timeframe) -> Timeframe:
         ) from None
 
 
+def to_symbol(symbol: object) -> str:
+    """A symbol as the venue writes it.
+
+    Raises:
+        ConfigurationError: it is no text.
+    """
+    if not isinstance(symbol, str) or not symbol.strip():
+        raise ConfigurationError(f"{symbol!r} is no symbol; expected one, such as 'ETHUSDT'")
+    return symbol.strip().upper()
+
+
+def to_symbols(symbols: object) -> list[str]:
+    """One symbol or several, each once, in their order.
+
+    Raises:
+        ConfigurationError: there is none, or one is no text.
+    """
+    given = [symbols] if isinstance(symbols, str) else list(symbols) if isinstance(symbols, Iterable) else [symbols]
+    if not given:
+        raise ConfigurationError("found no symbol, expected at least one, such as 'ETHUSDT'")
+    return list(dict.fromkeys(map(to_symbol, given)))
+
+
 def times(values_ms: IntArray | list[int], name: str) -> pd.DatetimeIndex:
     """UTC ms as an index of that name, resolution ms."""
     index = pd.to_datetime(np.asarray(values_ms, dtype=np.int64), unit="ms", utc=True)
@@ -81,9 +105,11 @@ def candles_from(frame: pd.DataFrame, timeframe: Timeframe, what: str) -> Candle
         what: names the frame in messages.
 
     Raises:
-        DataError: a column is missing, the index holds no times or is not ascending on the timeframe's grid, or a
-            candle is impossible.
+        DataError: it is no frame, a column is missing, the index holds no times or is not ascending on the timeframe's
+            grid, its candles are of a longer timeframe, or one is impossible.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise DataError(f"{what} is {type(frame).__name__}, expected a DataFrame")
     missing = [name for name in CANDLE_COLUMNS[:-1] if name not in frame.columns]
     if missing:
         raise DataError(f"{what} lacks {', '.join(missing)}; expected the columns {', '.join(CANDLE_COLUMNS)}")
@@ -92,6 +118,12 @@ def candles_from(frame: pd.DataFrame, timeframe: Timeframe, what: str) -> Candle
         raise DataError(
             f"{what}: expected ascending times of opens on the grid of {timeframe.value}, found others: sort it, drop "
             "duplicates, or name its own timeframe"
+        )
+    apart_ms = int(np.diff(starts).min()) if len(starts) > 2 else timeframe.ms
+    if apart_ms > timeframe.ms:
+        raise DataError(
+            f"{what}: its candles are {apart_ms // 60_000} minutes apart or more, so {timeframe.value} is not their "
+            'length; name it, such as from_frames({symbol: frame}, "15m")'
         )
     columns = {name: frame[name].to_numpy(dtype=np.float64) for name in CANDLE_COLUMNS[:-1]}
     turnover = frame["turnover"] if "turnover" in frame.columns else frame["volume"] * frame["close"]

@@ -14,7 +14,7 @@ from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, floor_ms, iso
 from trading_assets.market import lookback
 from trading_assets.market.loading import load_strategy_data
-from trading_assets.research.frames import Moment, candles_frame, funding_frame, to_moment_ms, to_timeframe
+from trading_assets.research.frames import Moment, candles_frame, funding_frame, to_moment_ms, to_symbol, to_timeframe
 from trading_assets.research.sources import Home, Source, open_home, require_held
 
 _FUNDING_BEFORE_MS = 3 * DAY_MS
@@ -60,7 +60,7 @@ def to_range(
     source: Source, symbol: str, timeframe: str | Timeframe, start: Moment | None, end: Moment | None
 ) -> Range:
     """The bars that are meant: by default as many as the pipeline's window has, up to the newest that is held."""
-    of, symbol = to_timeframe(timeframe), symbol.upper()
+    of, symbol = to_timeframe(timeframe), to_symbol(symbol)
     as_of_ms = source.newest_ms(symbol, of) if end is None else to_moment_ms(end)
     end_ms = floor_ms(as_of_ms, of.ms)
     start_ms = end_ms - lookback.window_ms(of) if start is None else -(-to_moment_ms(start) // of.ms) * of.ms
@@ -127,7 +127,7 @@ def funding(
         research.funding("ETHUSDT", "2026-02-01", "2026-03-01")["rate"].sum() * 100  # percent of a month
         ```
     """
-    read_of, symbol = source_or_home(source), symbol.upper()
+    read_of, symbol = source_or_home(source), to_symbol(symbol)
     end_ms = read_of.newest_ms(symbol, Timeframe.M60) if end is None else to_moment_ms(end)
     start_ms = end_ms - lookback.FUNDING_REACH_MS if start is None else to_moment_ms(start)
     frame = funding_frame(read_of.reader.read_funding(symbol, start_ms, end_ms))

@@ -18,14 +18,14 @@ from trading_assets.backtesting.metrics import Metrics
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
 from trading_assets.backtesting.searching import SCORE, TRADES, search_window
 from trading_assets.backtesting.selection import with_significance
-from trading_assets.core.errors import StrategyError
+from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms, floor_ms
 from trading_assets.research.forward import ForwardTest, forward_test
-from trading_assets.research.frames import Moment, times, to_moment_ms, to_timeframe
+from trading_assets.research.frames import Moment, times, to_moment_ms, to_symbols, to_timeframe
 from trading_assets.research.loading import source_or_home, to_range
 from trading_assets.research.sources import Source
-from trading_assets.research.strategy import StrategyLike, configured, known
+from trading_assets.research.strategy import StrategyLike, choices_of, configured, known, values_of
 from trading_assets.research.sweeps import OfRange, rows_of
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.declared import as_declared
@@ -130,18 +130,21 @@ def search(
     read_of, of_timeframe = source_or_home(source), to_timeframe(timeframe)
     pinned = configured(strategy, parameters)
     kind = type(pinned)
-    given = pinned.parameters.model_dump() if isinstance(strategy, Strategy) else dict(parameters or {})
+    given = pinned.parameters.model_dump() if isinstance(strategy, Strategy) else values_of(parameters)
+    space = values_of(space)  # type: ignore[assignment]
     unknown = sorted(space.keys() - kind.Parameters.model_fields.keys())
     if unknown or not space:
         raise StrategyError(
             f"{kind.name} has no parameter {', '.join(unknown)}; expected some of "
             f"{', '.join(kind.Parameters.model_fields)}"
         )
-    searched_space = SearchSpace(tuple((name, _choices(of)) for name, of in space.items()), trials, seed)
+    searched_space = SearchSpace(tuple((name, _choices(of, name)) for name, of in space.items()), trials, seed)
     settings = as_declared(read_of.settings, kind)
     first_ms = floor_ms(to_moment_ms(first), HOUR_MS)
     last_ms = first_ms if last is None else floor_ms(to_moment_ms(last), HOUR_MS)
-    names = [symbols] if isinstance(symbols, str) else list(symbols)
+    names = to_symbols(symbols)
+    if last_ms < first_ms:
+        raise DataError(f"the range of hours is empty: {first} lies after {last}")
     best: list[dict[str, object]] = []
     tried: list[pd.DataFrame] = []
     for hour_ms in range(first_ms, last_ms + 1, HOUR_MS):
@@ -175,10 +178,13 @@ def search(
     )
 
 
-def _choices(values: Choices) -> Span | tuple[object, ...]:
+def _choices(values: object, name: str) -> Span | tuple[object, ...]:
     if isinstance(values, tuple) and len(values) == 2:
-        return Span(*map(float, values))  # type: ignore[arg-type]
-    return tuple(values)
+        low, high = values
+        if not all(isinstance(end, int | float) for end in values):
+            raise StrategyError(f"{name}: found {low!r} and {high!r}, expected two numbers, or a list of values")
+        return Span(float(low), float(high))
+    return tuple(choices_of(values, name))
 
 
 def _best(sets: Sequence[Strategy], outcome: SweepResult, bars: int, settings: Settings) -> dict[str, object] | None:

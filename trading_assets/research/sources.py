@@ -371,7 +371,7 @@ def from_frames(
     """
     given: dict[str, dict[Timeframe, Candles]] = {}
     for symbol, frames in candles.items():
-        by_timeframe = {timeframe: frames} if isinstance(frames, pd.DataFrame) else dict(frames)
+        by_timeframe = dict(frames) if isinstance(frames, Mapping) else {timeframe: frames}
         given[symbol] = {
             to_timeframe(name): candles_from(frame, to_timeframe(name), f"the {name} frame of {symbol}")
             for name, frame in by_timeframe.items()

@@ -27,10 +27,10 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.research.backtests import backtest_of
-from trading_assets.research.frames import Moment, to_timeframe
+from trading_assets.research.frames import Moment, to_symbols, to_timeframe
 from trading_assets.research.loading import Loaded, Range, load, source_or_home, to_range
 from trading_assets.research.sources import Source
-from trading_assets.research.strategy import StrategyLike, configured
+from trading_assets.research.strategy import StrategyLike, choices_of, configured, values_of
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.declared import as_declared
 from trading_assets.strategies.failures import StrategyFailedError, StrategyFailure, failure_of
@@ -194,7 +194,7 @@ def sweep(
     """
     read_of = source_or_home(source)
     sets = parameter_sets(strategy, grid, parameters)
-    names = [symbols] if isinstance(symbols, str) else list(symbols)
+    names = to_symbols(symbols)
     settings = as_declared(read_of.settings, type(sets[0]))
     costs = costs_from(settings)
     varied = tuple(
@@ -303,11 +303,12 @@ def parameter_sets(
     pinned = configured(strategy, parameters)
     kind, given = (
         type(pinned),
-        pinned.parameters.model_dump() if isinstance(strategy, Strategy) else dict(parameters or {}),
+        pinned.parameters.model_dump() if isinstance(strategy, Strategy) else values_of(parameters),
     )
     if grid is None:
-        wanted = [one.model_dump() | dict(parameters or {}) for one in kind.grid()]
+        wanted = [one.model_dump() | values_of(parameters) for one in kind.grid()]
     else:
+        grid = {name: choices_of(values, name) for name, values in values_of(grid).items()}
         wanted = [given | dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     found: dict[object, Strategy] = {}
     refused: list[str] = []

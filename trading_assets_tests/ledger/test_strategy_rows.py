@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from trading_assets.core.errors import StrategyError
+from trading_assets.core.timeframes import HOUR_MS, Timeframe
 from trading_assets.ledger import strategies as rows
+from trading_assets.ledger import strategy_failures
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.strategies import RegistryRow
+from trading_assets.strategies.failures import StrategyFailure
 from trading_assets.strategies.grids import AS_DESCRIBED, DECLARED, Grids
 from trading_assets_tests.strategies.shipped import SHIPPED
 
@@ -98,6 +102,12 @@ def test_only_a_strategy_whose_module_is_gone_is_removed(ledger: Database) -> No
     with ledger.write() as connection:
         connection.exec_driver_sql("UPDATE strategies SET name = 'gone' WHERE name = 'hyperrsi'")
     assert [one.name for one in rows.active_strategies(ledger).broken] == ["gone"]
+    failure = StrategyFailure("gone", "ETHUSDT", "15m", "{}", None, "KeyError: 'x'", "Traceback")
+    other = replace(failure, strategy="bollinger_rsi")
+    strategy_failures.record(
+        ledger, Timeframe.M15, HOUR_MS, set(), {one.strategy: (HOUR_MS, one) for one in (failure, other)}
+    )
     rows.remove(ledger, "gone")
+    assert list(strategy_failures.by_strategy(ledger)) == ["bollinger_rsi"]
     assert rows.active_strategies(ledger).broken == ()
     assert [row.name for row in rows.registry_rows(ledger)] == [name for name in SHIPPED if name != "hyperrsi"]
