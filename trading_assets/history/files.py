@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from trading_assets.core.errors import ConfigurationError
+from trading_assets.history.names import read_name
 from trading_assets.history.rows import FileFault
 
 TABLES = (".csv", ".txt", ".json", ".feather", ".parquet")
@@ -64,7 +65,7 @@ def walk(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if path.is_dir():
             found.update(one for one in path.rglob("*") if one.is_file() and _may_be_table(one))
-        elif path.exists():
+        elif path.is_file():
             found.add(path)
         else:
             raise ConfigurationError(f"{path} does not exist; expected a file or a folder of files")
@@ -92,13 +93,20 @@ def members(path: Path) -> list[Member]:
                 ]
             if sum(one.file_size for one in inner) > _MOST_BYTES:
                 raise FileFault("it would unpack to more than 64 GB; expected tables of candles or trades")
-            found = [_member(path, Path(one.filename).name, one.filename) for one in inner]
+            found = [_member(path, _name_in(path, one.filename), one.filename) for one in inner]
         else:
             name = re.sub(r"\.gz$", "", path.name, flags=re.IGNORECASE)
             found = [_member(path, name, None)]
     if not found:
         raise FileFault(f"no table in it; expected one that ends in {', '.join(TABLES)}")
     return found
+
+
+def _name_in(path: Path, inner: str) -> str:
+    """What a table in a ZIP file is called: as the ZIP file, where its own name has no symbol and that one has."""
+    own = Path(inner).name
+    of_zip = path.stem if path.stem.lower().endswith(TABLES) else f"{path.stem}{Path(inner).suffix}"
+    return of_zip if read_name(own).symbol is None and read_name(of_zip).symbol is not None else own
 
 
 def _member(path: Path, name: str, inner: str | None) -> Member:

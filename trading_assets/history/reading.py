@@ -78,9 +78,10 @@ def parse(member: Member, wanted: ImportOptions) -> Parsed:
 
 @dataclass(frozen=True)
 class _Csv:
-    """How a CSV file is laid out."""
+    """How a CSV file is laid out; `first` and `second` are its first lines that are not blank."""
 
     delimiter: str
+    decimal: str
     skip: int
     headings: tuple[str, ...] | None
     first: tuple[str, ...]
@@ -106,7 +107,9 @@ class _Csv:
                 block_size=_BLOCK_BYTES,
             ),
             parse_options=pa_csv.ParseOptions(delimiter=self.delimiter),
-            convert_options=pa_csv.ConvertOptions(column_types=kinds, include_columns=list(kinds)),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=kinds, include_columns=list(kinds), decimal_point=self.decimal
+            ),
         )
         for batch in stream:
             yield pa.Table.from_batches([batch]).rename_columns(list(places))
@@ -133,12 +136,17 @@ def _layout(member: Member) -> _Csv:
         skip += 1  # an address above the headings, as CryptoDataDownload has it
     if skip >= len(lines):
         raise FileFault("it is empty, or has no columns; expected a table with commas")
-    delimiter = max(",;\t", key=lines[skip].count)
-    first, second = (
-        tuple(cell.strip().strip('"') for cell in line.split(delimiter)) for line in (*lines[skip : skip + 2], "")[:2]
-    )
-    is_heading = len(first) > 1 and not any(_is_number(cell) for cell in first[1:])
-    return _Csv(delimiter, skip, first if is_heading else None, first, second)
+    # Commas may stand within numbers: what else divides cells goes before them.
+    line = lines[skip]
+    delimiter = next((mark for mark in ";\t" if line.count(mark) > 1), max(",;\t", key=line.count))
+    rows = [line for line in lines[skip:] if line.strip()]
+    first, second = (tuple(cell.strip().strip('"') for cell in line.split(delimiter)) for line in (*rows[:2], "")[:2])
+    # Where commas divide no cells, they may divide whole numbers from their fractions.
+    decimal = "," if delimiter != "," and any(re.fullmatch(r"-?\d+,\d+", cell) for cell in (*first, *second)) else "."
+    is_heading = len(first) > 1 and not any(_is_number(cell.replace(decimal, ".")) for cell in first[1:])
+    if is_heading and len(rows) < 2:
+        raise FileFault("it has headings and no rows")
+    return _Csv(delimiter, decimal, skip, first if is_heading else None, first, second)
 
 
 def _is_number(text: str) -> bool:
@@ -189,7 +197,7 @@ def _by_place(layout: _Csv, named: Named) -> dict[str, str]:
         key = "binance-funding"
     elif width >= 11:
         key = "binance-klines"
-    elif width in (6, 7, 8) and all(_is_number(cell) for cell in first[1:6]):
+    elif width in (6, 7, 8) and all(_is_number(cell.replace(layout.decimal, ".")) for cell in first[1:6]):
         key = "klines-turnover" if width == 7 else "klines"
     else:
         raise FileFault(

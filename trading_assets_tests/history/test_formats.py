@@ -1,12 +1,16 @@
 """Files of each archive's documented layout become the candles that they were made of."""
 
 import json
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from trading_assets.core.candles import Candles
+from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.timeframes import HOUR_MS, Timeframe
 from trading_assets.history.importing import IMPORTED, REFUSED, Options
 from trading_assets.history.library import Library
@@ -151,3 +155,52 @@ def test_what_a_file_does_not_say_a_person_may(tmp_path: Path) -> None:
     assert taken.status == IMPORTED
     found = Library(tmp_path / "library").read("BTCUSDT", Timeframe.M1, 0, made.WALL)
     assert found.start_ms.tolist() == (held.start_ms - 2 * HOUR_MS).tolist()
+
+
+def _shaped(held: Candles, delimiter: str, decimal: str, *, heading: bool = True, between: str = "\n") -> bytes:
+    rows = [[str(int(row[0])), *(str(value).replace(".", decimal) for value in row[1:])] for row in made.rows_of(held)]
+    named = [["time", "open", "high", "low", "close", "volume", "turnover"]] if heading else []
+    return between.join(delimiter.join(row) for row in named + rows).encode()
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "decimal", "heading", "between"),
+    [
+        (";", ",", True, "\n"),
+        (";", ",", False, "\r\n"),
+        ("\t", ",", True, "\n"),
+        (";", ".", True, "\n"),
+        (",", ".", True, "\n\n"),
+        (",", ".", False, "\r\n\r\n"),
+    ],
+)
+def test_decimal_commas_and_blank_lines_do_no_harm(
+    delimiter: str, decimal: str, heading: bool, between: str, tmp_path: Path
+) -> None:
+    held = made.candles()
+    path = made.plain(tmp_path / "BTCUSDT-1m.csv", _shaped(held, delimiter, decimal, heading=heading, between=between))
+    (outcome,) = made.imported(tmp_path, path).outcomes
+    assert outcome.status == IMPORTED, outcome.reason
+    found = Library(tmp_path / "library").read("BTCUSDT", Timeframe.M1, 0, made.WALL)
+    assert found.start_ms.tolist() == held.start_ms.tolist()
+    for name in made.NAMES:
+        np.testing.assert_allclose(getattr(found, name), getattr(held, name), rtol=1e-12)
+
+
+def test_a_table_in_a_zip_file_may_have_its_name_from_there(tmp_path: Path) -> None:
+    for seed, name in enumerate(("SOLUSDT-1m-2024.zip", "ETHUSDT-1m.csv.zip", "BTCUSDT-1m.zip")):
+        content = _shaped(made.candles(seed=seed), ",", ".")
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("XRPUSDT-1m.csv" if name.startswith("BTC") else "data.csv", content)
+    summary = made.imported(tmp_path, *sorted(tmp_path.glob("*.zip")))
+    assert {one.status for one in summary.outcomes} == {IMPORTED}, summary
+    assert {span.symbol for span in Library(tmp_path / "library").spans()} == {"ETHUSDT", "SOLUSDT", "XRPUSDT"}
+
+
+def test_headings_without_rows_and_what_is_no_file_are_told(tmp_path: Path) -> None:
+    path = made.plain(tmp_path / "BTCUSDT-1m.csv", b"time,open,high,low,close,volume\n")
+    (outcome,) = made.imported(tmp_path, path).outcomes
+    assert (outcome.status, outcome.reason) == (REFUSED, "it has headings and no rows")
+    os.mkfifo(tmp_path / "ETHUSDT-1m.csv")
+    with pytest.raises(ConfigurationError, match="expected a file or a folder of files"):
+        made.imported(tmp_path, tmp_path / "ETHUSDT-1m.csv")
