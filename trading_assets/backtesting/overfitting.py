@@ -60,8 +60,8 @@ def overfitting(results: FloatArray, blocks: int = BLOCKS) -> Overfitting:
     periods, tries = traded.shape
     if periods < MIN_PERIODS or tries < MIN_TRIES:
         reason = (
-            f"too few: {periods} periods and {tries} tries that traded; at least {MIN_PERIODS} and {MIN_TRIES} are "
-            "needed"
+            f"too few: {periods} {'period' if periods == 1 else 'periods'} and {tries} "
+            f"{'try' if tries == 1 else 'tries'} that traded; at least {MIN_PERIODS} and {MIN_TRIES} are needed"
         )
         return Overfitting(math.nan, (math.nan, math.nan), math.nan, math.nan, 0, tries, reason)
     parts = np.array_split(traded, blocks)
@@ -157,7 +157,7 @@ def drawdown_paths(
             nan,
             days,
             block_days,
-            f"too few: {days} days, at least {MIN_DAYS} are needed",
+            f"too few: {days} {'day' if days == 1 else 'days'}, at least {MIN_DAYS} are needed",
         )
     rng = np.random.default_rng(seed)
     begins = rng.random((paths, days)) < 1 / block_days

@@ -297,7 +297,7 @@ cli.add_command(chaos)
 
 
 def main() -> None:
-    """Entry point: errors raised on purpose become one line and exit code 2, warnings one line."""
+    """Entry point: errors raised on purpose, and those of files, become one line and exit code 2, warnings one line."""
     warnings.showwarning = _show_warning
     try:
         cli(standalone_mode=False)
@@ -314,6 +314,11 @@ def main() -> None:
             _log.error("%s", error)
         else:
             echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:  # no file that somebody named
+            raise
+        echo(f"error: {error.filename} cannot be read or written: {error.strerror or error}", err=True)
         sys.exit(2)
 
 

@@ -190,6 +190,7 @@ def _packed(one: ChartSeries) -> dict[str, Any]:
         "lines": [
             {"name": plain(name), "on_price": _is_on_price(values, candles.close), "values": _rounded(values)}
             for name, values in one.indicators.items()
+            if np.isfinite(values).any()  # nothing could be drawn
         ],
         "equity": None if one.equity is None else _rounded(one.equity, 3),
         "capital": one.capital,

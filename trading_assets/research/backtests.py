@@ -96,9 +96,11 @@ class Backtest:
 
     def __repr__(self) -> str:
         m = self.metrics
+        range_ = f"{self.candles.index[0]:%Y-%m-%d %H:%M} to {self.equity.index[-1]:%Y-%m-%d %H:%M}"
+        if not m["total_trades"]:
+            return f"<Backtest {self.title}, {range_}: no closed trade>"
         return (
-            f"<Backtest {self.title}, {self.candles.index[0]:%Y-%m-%d %H:%M} to "
-            f"{self.equity.index[-1]:%Y-%m-%d %H:%M}: {m['total_trades']:.0f} trades, {m['mean_r']:+.2f} R each, "
+            f"<Backtest {self.title}, {range_}: {m['total_trades']:.0f} trades, {m['mean_r']:+.2f} R each, "
             f"win rate {m['win_rate']:.0f} %, PnL ${m['total_pnl']:,.2f}, drawdown {m['max_drawdown']:.2f} %, "
             f"p {m['p_value']:.3f}>"
         )

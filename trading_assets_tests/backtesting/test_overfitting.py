@@ -60,6 +60,7 @@ def test_a_split_of_itself_mirrored_says_the_opposite() -> None:
 def test_too_little_has_no_verdict_and_tries_that_never_traded_are_none() -> None:
     few = overfitting(world(1, periods=30))
     assert math.isnan(few.probability) and few.reason.startswith("too few: 30 periods and 40 tries")
+    assert overfitting(np.ones((1, 1))).reason.startswith("too few: 1 period and 1 try that traded")
     idle = np.hstack([world(1, tries=6), np.zeros((720, 50))])
     assert overfitting(idle).tries == 6 and overfitting(idle).probability == overfitting(world(1, tries=6)).probability
 
@@ -91,4 +92,5 @@ def test_drawdown_paths_are_repeatable_and_ordered() -> None:
 def test_few_days_have_no_bands() -> None:
     found = drawdown_paths(np.array([1.0, -2.0]), 100.0)
     assert found.reason == f"too few: 2 days, at least {MIN_DAYS} are needed" and math.isnan(found.worst)
+    assert drawdown_paths(np.array([1.0]), 100.0).reason.startswith("too few: 1 day, at least")
     assert found.seen == pytest.approx((99 / 101 - 1) * 100)

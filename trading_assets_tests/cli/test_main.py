@@ -157,6 +157,13 @@ def test_strategies_are_listed_stopped_and_started(tmp_path: Path) -> None:
     assert unknown.returncode == 2 and "bollinger_rsi" in unknown.stderr
 
 
+def test_a_file_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "held").write_text("no folder")
+    done = run("strategies", "new", "my_idea", "--folder", str(tmp_path / "held" / "below"), home=tmp_path)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "held/below cannot be read or written: Not a directory" in done.stderr.replace("\n", "")
+
+
 def test_a_strategy_is_shown_and_set_without_sql(tmp_path: Path) -> None:
     asked = ("--parameter", "band=0.9", "--grid", "rsi_low=25,30", "--pairs", "BTCUSDT", "--timeframes", "15m,60m")
     dry = run("strategies", "set", "bollinger_rsi", *asked, "--dry-run", home=tmp_path)

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,13 @@ def test_the_page_holds_every_candle_as_it_was(price: float, tick: float) -> Non
     )
 
 
+def test_an_indicator_that_is_never_a_number_has_no_pane() -> None:
+    series = a_series(50)
+    never = {"nan": np.full(50, np.nan), "inf": np.full(50, np.inf), "once": np.where(np.arange(50) == 7, 1.0, np.nan)}
+    page = chart_page("Odd", [], [replace(series, indicators={**series.indicators, **never})], [])
+    assert [one["name"] for one in block(page)["series"][0]["lines"]] == ["average", "stretch", "once"]
+
+
 def _prices(candles: Candles) -> tuple[np.ndarray, ...]:
     return candles.open, candles.high, candles.low, candles.close
 
@@ -120,6 +128,7 @@ def test_a_browser_draws_fifty_thousand_bars_and_jumps_to_a_trade(tmp_path: Path
     series, other = a_series(50_000), a_series(300, price=10.0, tick=0.001)
     trades = [a_trade(series, at, at + 15, ("stop", "target")[at // 1000 % 2]) for at in range(100, 49_000, 500)]
     trades.append(a_trade(other, 100, 140, "target", place=1))
+    trades.append(replace(a_trade(other, 200, None, "open", place=1), r=50.0))
     page = chart_page("Many bars", [("trades", "99")], [series, other], trades)
     assert len(page.html) < 4_000_000
     path = page.save(tmp_path / "chart.html")
@@ -128,7 +137,7 @@ def test_a_browser_draws_fifty_thousand_bars_and_jumps_to_a_trade(tmp_path: Path
         browser.get(f"{path.as_uri()}#t3")
         pages = Pages(browser, "", None)
         pages.until(lambda: browser.execute_script("return document.body.dataset.readyMs") or None, "the chart")
-        pages.see("Many bars", "99 trades, mean -1.25 R", "ended by")
+        pages.see("Many bars", "100 trades (1 open), mean -1.25 R", "ended by")
         assert browser.find_element("css selector", ".row.chosen .c-n").text == "3"
         assert browser.title == "Many bars"
         assert len(browser.find_elements("css selector", ".row")) < 99, "rows out of sight are not there"

@@ -253,3 +253,19 @@ def test_a_comparison_shows_figures_equity_and_trades_in_common() -> None:
     assert both.shared.loc["wide", "as described"] == pytest.approx(len(mine & theirs) / len(mine))
     with pytest.raises(ConfigurationError, match="names of their own"):
         research.compare([one, wide])
+
+
+def test_a_backtest_without_a_trade_says_so() -> None:
+    class Never(Strategy):
+        name, description = "never", "enters never"
+
+        def indicators(self, data):  # type: ignore[no-untyped-def]
+            return {}
+
+        @staticmethod
+        def entries(v, p):  # type: ignore[no-untyped-def]
+            return Entries(long=v.close < 0, short=False, confidence=50.0)
+
+    found = research.backtest(Never, "ETHUSDT", "60m", "2026-02-20", "2026-02-22", source=a_market())
+    assert repr(found) == "<Backtest never on ETHUSDT 60m, 2026-02-20 00:00 to 2026-02-22 00:00: no closed trade>"
+    assert found.trades.empty and "closed trades" in found.plot().html

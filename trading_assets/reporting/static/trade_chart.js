@@ -232,8 +232,10 @@
       kind === "all" || (kind === "won" && t.pnl > 0) || (kind === "lost" && t.pnl <= 0) || (kind === "reason" && t.reason === of));
     const value = COLUMNS[order][1], sign = falling ? -1 : 1;
     rows.sort((a, b) => sign * (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : a.number - b.number));
-    const r = rows.filter((t) => t.r !== null).map((t) => t.r);
-    by("count").textContent = `${rows.length} trade${rows.length === 1 ? "" : "s"}` + (r.length ? `, mean ${fixed(r.reduce((a, b) => a + b, 0) / r.length, 2, true)} R` : "");
+    const closed = rows.filter((t) => t.reason !== "open"), r = closed.filter((t) => t.r !== null).map((t) => t.r);
+    const open = rows.length - closed.length;
+    by("count").textContent = `${rows.length} trade${rows.length === 1 ? "" : "s"}` + (open ? ` (${open} open)` : "")
+      + (r.length ? `, mean ${fixed(r.reduce((a, b) => a + b, 0) / r.length, 2, true)} R` : "");
     paintRows();
   }
 
