@@ -15,6 +15,8 @@ def is_well(report: PaperReport) -> None:
     assert report.entries > 0
     assert report.fills_compared >= report.entries
     assert report.misfortunes
+    assert len(report.exits) >= 6, "signals with exit plans of nearly every kind"
+    assert report.unprotected == 0
 
 
 @pytest.mark.slow
@@ -30,6 +32,8 @@ def test_an_hour_of_paper_on_recorded_candles_has_no_wrong_fill_no_missed_stop_a
     is_well(report)
     assert report.misfortunes["paper exchange killed"]
     assert report.closings
+    assert report.plan_ends
+    assert report.waits
     assert bool(report.session_starts) is in_session
 
 
