@@ -7,20 +7,31 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from trading_assets.accounts import effective
 from trading_assets.backup.ledger_copy import LedgerCopy, Writable, copy_sqlite, ledger_of_a_moment, pour
-from trading_assets.backup.manifest import ACCOUNTS, CANDLES, EXCHANGE, FORMAT, NAME, RESULTS, Checked, Manifest, Part
+from trading_assets.backup.manifest import (
+    ACCOUNTS,
+    CANDLES,
+    EXCHANGE,
+    FORMAT,
+    HISTORY,
+    NAME,
+    RESULTS,
+    Checked,
+    Manifest,
+    Part,
+)
 from trading_assets.core.configuration import PREFIX
 from trading_assets.core.deadline import PARTS
 from trading_assets.core.errors import StorageError
 from trading_assets.core.private_files import private_file, private_folder
 from trading_assets.core.settings import SECRET_SETTINGS, Settings
 from trading_assets.core.timeframes import iso, local_ms
-from trading_assets.history.library import FOLDER as LIBRARY
+from trading_assets.history.library import Library
 from trading_assets.ledger import books, migrations
 from trading_assets.ledger.database import Database, Timeouts
 from trading_assets.simulator import files
@@ -34,28 +45,34 @@ _ROOM_FOR_OTHERS = 64 * 1024**2
 _YIELD_EVERY = 200
 
 
-def back_up(settings: Settings, path: Path, *, candles: bool = True, tell: Progress = lambda *_: None) -> Path:
+def back_up(
+    settings: Settings, path: Path, *, candles: bool = True, history: bool = False, tell: Progress = lambda *_: None
+) -> Path:
     """Write a backup. Ledger and accounts of embedded exchanges are of one moment; others go on trading.
 
     Args:
         path: a file that is not there yet, or a directory, in which the file gets a name with venue, account and time.
         candles: put them in, too. They can be fetched again.
+        history: put the library of imported history in, too. Nothing is imported meanwhile.
 
     Returns: the file.
 
     Raises:
-        StorageError: something cannot be read or written, the file is there, or there is no room for it.
+        StorageError: something cannot be read or written, the file is there, there is no room for it, or an import
+            writes the library.
     """
     target = _target(settings, path)
     partial = target.with_name(target.name + _PARTIAL)
     database = Database(settings.resolved_database_url, timeouts=patient(settings), upgrade=False)
     try:
         private_folder(target.parent)
-        stored = _files(settings, CANDLES) if candles else []
-        _require_room(settings, database, stored, target)
-        partial.unlink(missing_ok=True)
-        with private_file(partial).open("r+b") as out, zipfile.ZipFile(out, "w", allowZip64=True) as archive:
-            _write(settings, database, archive, stored, target.parent, tell)
+        library = Library(settings.home / HISTORY)
+        with library.locked() if history and library.exists else nullcontext():
+            stored = [*(_files(settings, CANDLES) if candles else []), *(_files(settings, HISTORY) if history else [])]
+            _require_room(settings, database, stored, target)
+            partial.unlink(missing_ok=True)
+            with private_file(partial).open("r+b") as out, zipfile.ZipFile(out, "w", allowZip64=True) as archive:
+                _write(settings, database, archive, stored, target.parent, tell)
         partial.rename(target)
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}; nothing is left of it") from error
@@ -82,7 +99,7 @@ def _target(settings: Settings, path: Path) -> Path:
 
 
 def _files(settings: Settings, part: str) -> list[tuple[Path, int]]:
-    """Files of candles or results and their sizes; not what is being written, nor locks."""
+    """Files of candles, results or history and their sizes; not what is being written, nor locks."""
     root, found = settings.home / part, []
     for path in sorted(root.rglob("*")):
         if path.name.startswith(".") or path.name.endswith((".lock", ".damaged")):
@@ -94,8 +111,8 @@ def _files(settings: Settings, part: str) -> list[tuple[Path, int]]:
 
 
 def library_of(settings: Settings) -> tuple[int, int]:
-    """How many files the library of imported history has, and their bytes: no backup has them."""
-    sizes = [path.stat().st_size for path in (settings.home / LIBRARY).rglob("*") if path.is_file()]
+    """How many files the library of imported history has, and their bytes."""
+    sizes = [size for _, size in _files(settings, HISTORY)]
     return len(sizes), sum(sizes)
 
 

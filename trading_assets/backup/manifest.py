@@ -24,6 +24,8 @@ MAX_BYTES = 64 * 1024**2
 """Of the manifest: a million parts."""
 
 LEDGER, CANDLES, EXCHANGE, ACCOUNTS, RESULTS = "ledger", "candles", "exchange", "accounts", "results"
+HISTORY = "history"
+"""The library of imported history, where it was asked for."""
 """First part of the names of a backup's parts. Results are sealed backtests, which the ledger names. The embedded
 exchange of a named account is accounts/NAME/exchange."""
 

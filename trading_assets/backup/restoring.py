@@ -18,6 +18,7 @@ from trading_assets.backup.manifest import (
     ACCOUNTS,
     CANDLES,
     EXCHANGE,
+    HISTORY,
     LEDGER,
     NAME,
     RESULTS,
@@ -130,7 +131,7 @@ class _Target:
             self._ledger = Path(self._database.url.database or "")
             self._moves[self._ledger.with_name(f".{self._ledger.name}.restoring")] = self._ledger
         named = {str(PurePosixPath(*PurePosixPath(name).parts[:3])) for name in manifest.below(ACCOUNTS)}
-        for folder in (*(one for one in (EXCHANGE, CANDLES, RESULTS) if one in held), *sorted(named)):
+        for folder in (*(one for one in (EXCHANGE, CANDLES, RESULTS, HISTORY) if one in held), *sorted(named)):
             self._moves[self._staging / folder] = settings.home / folder
 
     def require_free(self, *, replace: bool) -> None:
@@ -261,7 +262,7 @@ def _require_whole(archive: zipfile.ZipFile, manifest: Manifest) -> None:
         for part in parts:
             path_part(part, "a part of the backup")
         is_named = parts[0] == ACCOUNTS and len(parts) == 4 and parts[2:] == [EXCHANGE, files.ACCOUNT]
-        if not is_named and (parts[0] not in (LEDGER, CANDLES, EXCHANGE, RESULTS) or len(parts) < 2):
+        if not is_named and (parts[0] not in (LEDGER, CANDLES, EXCHANGE, RESULTS, HISTORY) or len(parts) < 2):
             raise DamagedFileError(f"the backup has a part {name!r} that belongs nowhere; nothing was changed")
 
 

@@ -24,27 +24,34 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--candles/--no-candles", default=True, show_default=True, help="They can be fetched again.")
-def backup(path: Path, candles: bool) -> None:
+@click.option(
+    "--with-history/--without-history",
+    "history",
+    default=False,
+    show_default=True,
+    help="The library of imported history: it can be imported again, as long as its files are kept.",
+)
+def backup(path: Path, candles: bool, history: bool) -> None:
     """Write the ledger, candles and the embedded exchange's account into the file PATH, while everything runs.
 
     If PATH is a directory, the file gets a name with venue, account and time. Keys and passwords are not in it; their
-    names are. Neither is the library of imported history: the command says where it lies.
+    names are. The library of imported history is in it only with --with-history.
     """
-    from trading_assets.backup.create import LIBRARY, back_up, library_of  # noqa: PLC0415 (imports the ledger)
-    from trading_assets.backup.manifest import opened  # noqa: PLC0415
+    from trading_assets.backup.create import back_up, library_of  # noqa: PLC0415 (imports the ledger)
+    from trading_assets.backup.manifest import HISTORY, opened  # noqa: PLC0415
 
     settings = load_settings(lenient=True)
     announce(settings)
     with _progress(settings, "backup") as tell:
-        written = back_up(settings, path, candles=candles, tell=tell)
+        written = back_up(settings, path, candles=candles, history=history, tell=tell)
     with opened(written) as (_, manifest):
         echo(f"{written}: {written.stat().st_size / 1e6:,.1f} MB")
         _describe(manifest)
     files, size = library_of(settings)
-    if files:
+    if files and not history:
         echo(
             f"not in it: the library of imported history, {files:,} files of {size / 1e6:,.1f} MB in "
-            f"{settings.home / LIBRARY}. Copy that folder, or keep the files that were imported"
+            f"{settings.home / HISTORY}. Say --with-history, or keep the files that were imported"
         )
 
 
@@ -87,11 +94,13 @@ COMMANDS = (backup, restore)
 
 def _describe(manifest: Manifest) -> None:
     named = [name.split("/")[1] for name in manifest.below("accounts")]
+    library = manifest.below("history")
+    history = f"{len(library)} files of imported history, " if library else ""
     owners = ", ".join(f"{name} is {owner}" for name, owner in manifest.owners.items()) or "bound to nobody"
     echo(
         f"made {iso(manifest.made_ms)} by {manifest.program}; {manifest.venue}, account {manifest.account} ({owners}); "
         f"ledger of {manifest.storage}, revision {manifest.revision}, {len(manifest.below('candles'))} files of "
-        f"candles, {'with' if manifest.below('exchange') else 'without'} an account of the embedded exchange"
+        f"candles, {history}{'with' if manifest.below('exchange') else 'without'} an account of the embedded exchange"
         f"{', and those of ' + ', '.join(named) if named else ''}"
     )
 

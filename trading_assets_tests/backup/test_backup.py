@@ -30,7 +30,8 @@ from trading_assets.core.errors import StorageError
 from trading_assets.core.models import ContractKind, ContractStatus
 from trading_assets.core.ports import Exchange
 from trading_assets.core.settings import Settings, load_settings
-from trading_assets.core.timeframes import HOUR_MS, local_ms
+from trading_assets.core.timeframes import HOUR_MS, Timeframe, local_ms
+from trading_assets.history.library import Library
 from trading_assets.ledger import leases, migrations, orders, sealing, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import RiskState, in_force, read_history
@@ -46,6 +47,7 @@ from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.saga.steps import RECOVER_AFTER_MS
 from trading_assets.trading.session import registry
 from trading_assets.venues import open_exchange
+from trading_assets_tests.history import made
 from trading_assets_tests.ledger.test_sealing import HOURS, NEXT, everything, write
 
 DEPOSIT = Decimal(1_000_000)
@@ -290,6 +292,26 @@ def test_sealed_results_are_in_a_backup_and_are_read_after_it(settings: Settings
     database = Database.of(settings)
     pd.testing.assert_frame_equal(everything(database), before, check_exact=True)
     database.close()
+
+
+def test_the_library_of_history_is_in_a_backup_where_it_was_asked_for(settings: Settings, tmp_path: Path) -> None:
+    Database.of(settings).close()
+    held, library = made.candles(), Library(settings.home / "history")
+    made.imported(tmp_path, made.binance_klines(tmp_path, held), library=library)
+    name, spans = library.prepare(), library.spans()
+    assert len(spans) == 1
+    with library.locked(), pytest.raises(StorageError, match="another import writes"):
+        back_up(settings, tmp_path / "refused.zip", history=True)
+    assert not list(tmp_path.glob("refused*"))
+    done = run("backup", "--with-history", str(tmp_path / "b.zip"))
+    assert done.exit_code == 0 and "files of imported history" in done.output and "not in it" not in done.output
+    made.imported(tmp_path, made.binance_klines(tmp_path, held, name="ETHUSDT-1m-2024-03.zip"), library=library)
+    lose(settings)
+    assert run("restore", "--check", str(tmp_path / "b.zip")).exit_code == 0
+    assert run("restore", str(tmp_path / "b.zip")).exit_code == 0
+    assert (library.prepare(), library.spans()) == (name, spans)
+    found = library.read("BTCUSDT", Timeframe.M1, 0, made.WALL)
+    assert found.close.tolist() == held.close.tolist()
 
 
 @pytest.mark.slow
