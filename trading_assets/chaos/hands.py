@@ -107,8 +107,7 @@ class Hands:
             case _ if position.stop_loss is None or position.take_profit is None:
                 return
             case "untarget":
-                self.manual.set_levels(symbol, target="0")
-                self.moved[symbol] = (position.stop_loss, None)
+                self._set_levels(symbol, position.stop_loss, None)
             case _:
                 self._move_stop(position, tighter=what == "tighten")
         self._count(what)
@@ -123,8 +122,12 @@ class Hands:
         moved = stop + by if up else stop - by
         if not by or moved <= 0:
             return
-        self.manual.set_levels(position.symbol, stop=f"{moved:f}")
-        self.moved[position.symbol] = (moved, position.take_profit)
+        self._set_levels(position.symbol, moved, position.take_profit)
+
+    def _set_levels(self, symbol: str, stop: Decimal, target: Decimal | None) -> None:
+        """Both at once, as in a form: the position may have been seen before the last change of one of them."""
+        self.manual.set_levels(symbol, stop=f"{stop:f}", target="0" if target is None else f"{target:f}")
+        self.moved[symbol] = (stop, target)
 
     def _on_others(self, held: Sequence[Position]) -> None:
         legs = [each for each in held if each.symbol in self.others]

@@ -29,7 +29,7 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS, first_hour_ms, floor
 def backfill(first: str | None, last: str | None, days: int | None, as_of_settings: bool) -> None:
     """Scan, candles, backtests and selections of a range of hours, each as of its own end.
 
-    Runs of 14 days at most, shown by the UI like any other. Hours that were researched before are researched again.
+    Runs of 7 days at most, shown by the UI like any other. Hours that were researched before are researched again.
     """
     if (first is None) == (days is None):
         raise click.UsageError("give either --from or --days, such as --from 2026-03-01 --to 2026-03-30, or --days 30")
