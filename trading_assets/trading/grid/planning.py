@@ -210,9 +210,9 @@ def _guard(side: Side, stop: Decimal, qty: Decimal) -> Wish:
 
 
 def _most(cells: Sequence[Cell], side: Side) -> Decimal:
-    """The most that the levels of a side may hold together."""
-    of_side = [cell.row for cell in cells if cell.row.side is side]
-    return sum((max(row.qty, row.carried_qty) for row in of_side), ZERO)
+    """The most that the levels of a side may hold together; an order that a person has enlarged has filled more."""
+    of_side = [cell for cell in cells if cell.row.side is side]
+    return sum((max(one.row.qty, one.row.carried_qty, one.books.held) for one in of_side), ZERO)
 
 
 def _may_end(view: View) -> bool:

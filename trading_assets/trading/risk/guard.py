@@ -54,14 +54,21 @@ def account_snapshot(database: Database, begun: AccountReads, account: str, now_
     """
     states = risk.read_history(database, account)
     positions, occupying = begun.positions.result(), orders.occupying(database, account)
+    # A person may have added to what a grid or a plan holds, or enlarged an order of it.
+    held = {one.symbol: one.size * one.entry_price for one in positions}
     return Account(
         wallet=begun.wallet.result(),
         positions=positions,
         hidden=account_ledger.hidden_exposure(database, account, positions),
         occupied=frozenset(intent.symbol for intent in occupying),
         resting={one.symbol: one.left_value for one in occupying if one.status == orders.RESTING},
-        grids={grid.symbol: grid.worst_value for grid in grids.living(database, account)},
-        dca={plan.symbol: plan.max_deployed for plan in dca.living(database, account)},
+        grids={
+            one.symbol: max(one.worst_value, held.get(one.symbol, Decimal(0)))
+            for one in grids.living(database, account)
+        },
+        dca={
+            one.symbol: max(one.max_deployed, held.get(one.symbol, Decimal(0))) for one in dca.living(database, account)
+        },
         realised_today=execution_ledger.realised(database, account, loss_counts_from_ms(states, now_ms)),
         peak_equity=balance.peak_equity(database, account),
         reconciled_ms=account_ledger.reconciled_until_ms(database, account),

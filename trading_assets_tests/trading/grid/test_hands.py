@@ -337,3 +337,20 @@ def test_a_neutral_grid_that_grows_has_no_margin_for_free_that_it_does_not_hold(
         assert any("its margin may come to" in one for one in grown.problems)
         less = propose(stage.context, replace(A_PLAN, capital=D(18_000)), of_grid=stage.grid())
         assert not any("its margin may come to" in one for one in less.problems)
+
+
+@pytest.mark.slow
+def test_what_an_order_that_a_person_has_enlarged_has_filled_is_guarded_and_counted_whole(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 100_000, 97_500, 97_500) as stage:
+        stage.start()
+        order = next(row for row in stage.exchange.open_orders(SYMBOL) if row.price == D(98_000))
+        ManualTrader(stage.running.url).amend(order, qty=D("0.05"))
+        stage.advance(3.5)
+        stage.after(1, steps=3)
+        assert stage.held() == D("0.052")
+        guards = [row for row in stage.exchange.open_orders(SYMBOL) if row.side is Side.SELL and row.order_link_id]
+        assert [row.qty for row in guards if row.trigger_price] == [D("0.058")], "0.008 of the other levels are in it"
+        begun = guard.AccountReads(stage.exchange)
+        account = guard.account_snapshot(sqlite, begun, "main", stage.running.now_ms())
+        assert account.owned[SYMBOL] >= stage.held() * 97_500
+        stage.require_lawful()
