@@ -91,7 +91,7 @@ def performance(first: str | None, last: str | None, name: str, show: bool, acco
 def compare(first: str, second: str, show: bool) -> None:
     """Hold two reports against each other: the page or JSON of each, or its name in the folder of reports."""
     from trading_assets.reporting.build import compare_reports  # noqa: PLC0415 (numba: a second)
-    from trading_assets.reporting.compare_page import rows_of, told  # noqa: PLC0415 (as above)
+    from trading_assets.reporting.compare_page import apart, rows_of, told  # noqa: PLC0415 (as above)
 
     console = open_console()
     found, page = compare_reports(first, second, load_settings())
@@ -100,6 +100,8 @@ def compare(first: str, second: str, show: bool) -> None:
         table.add_row(*row)
     console.print(line(("first", "bold"), f": {found.first.name}, ", ("second", "bold"), f": {found.second.name}"))
     console.print(table)
+    for text in apart(found):
+        console.print(line((text, "yellow")))
     _print_answers(told(found), console)
     console.print(line("page: ", page), soft_wrap=True)
     if show:

@@ -48,6 +48,7 @@ def render(found: Difference) -> str:
     body = [
         f"<header><h1>{escape(title)}</h1>",
         f'<p class="span">first: {_told(first)}<br>second: {_told(second)}</p></header>',
+        "".join(f"<p>{escape(text)}</p>" for text in apart(found)),
         first_screen(told(found)),
         section("Return, day by day", chart),
         section("Figures", table(("", "first", "second", "difference"), rows_of(found))),
@@ -57,6 +58,17 @@ def render(found: Difference) -> str:
         bullets("Only of the second", found.only_second),
     ]
     return document(title, "\n".join(part for part in body if part), charts.policy)
+
+
+def apart(found: Difference) -> list[str]:
+    """What is not the same time in both: one sentence, or none."""
+    first, second = found.first, found.second
+    if (first.begins, first.ends) == (second.begins, second.ends):
+        return []
+    return [
+        f"The reports are of other times: {first.begins} to {first.ends}, and {second.begins} to {second.ends}. Sums "
+        "such as return, PnL and fees tell of that; the answers are of days that both have, and of each trade."
+    ]
 
 
 def told(found: Difference) -> list[Answer]:
@@ -93,7 +105,7 @@ def told(found: Difference) -> list[Answer]:
             Answer(
                 "How much do they share?",
                 f"{shared.trades:,} trades",
-                f"{alone:,} are of one alone",
+                f"{alone:,} {'is' if alone == 1 else 'are'} of one alone",
                 "the same" if not alone else "nothing" if not shared.trades else "in part",
                 Tone.OPEN,
                 ["The same coin, timeframe, strategy, side and entry."],

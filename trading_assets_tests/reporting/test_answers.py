@@ -18,7 +18,7 @@ from trading_assets.core.errors import DataError
 from trading_assets.reporting import comparison
 from trading_assets.reporting.answers import Tone, answers
 from trading_assets.reporting.build import compare_reports, write
-from trading_assets.reporting.compare_page import told
+from trading_assets.reporting.compare_page import apart, told
 from trading_assets.reporting.first_screen import first_screen, sections
 from trading_assets.reporting.report import Report
 from trading_assets.reporting.saved import as_json, read_saved
@@ -129,6 +129,10 @@ def test_two_reports_are_compared_and_one_is_not_compared_with_itself(two: Path)
     html = page.read_text()
     require_policy(html)
     assert page.name == f"compare_{NAMES[0]}_with_{NAMES[1]}.html" and "Does the second earn more?" in html
+    (sentence,) = apart(found)
+    assert sentence in html and f"{found.first.begins} to {found.first.ends}, and" in sentence
+    same = replace(found.second, begins=found.first.begins, ends=found.first.ends)
+    assert apart(replace(found, second=same)) == []
     turned = comparison.compare(found.second, found.first)
     assert turned.per_day.value == pytest.approx(-found.per_day.value)
     assert [one.verdict for one in told(turned)] == ["no, less", "no, less", "in part" if both.trades else "nothing"]
@@ -151,3 +155,4 @@ def test_the_command_prints_the_difference(two: Path, monkeypatch: pytest.Monkey
     ran = CliRunner().invoke(cli, ["report", "compare", *NAMES])
     assert ran.exit_code == 0, ran.output
     assert "Does the second earn more?" in ran.output and "closed trades" in ran.output
+    assert "The reports are of other times" in ran.output
