@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trading_assets.core.errors import ExchangeError
     from trading_assets.core.models import (
         AccountShape,
+        Announcement,
         ApiKeyInfo,
         ClosedPnl,
         Execution,
@@ -88,6 +89,10 @@ class PastMarket(MarketData, Protocol):
 
     def described(self) -> str:
         """Where its prices are from, in one line for a report."""
+        ...
+
+    def announcements(self) -> Sequence[Announcement]:
+        """Ends of contracts, and since when each was known; those of which that is not known are not told."""
         ...
 
     def delivery_prices(self) -> Mapping[str, float]:

@@ -26,6 +26,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "status": ("status",),
     "symbol_type": ("symboltype",),
     "seen_ms": ("seenms",),
+    "announced_ms": ("announcedms", "announced", "announcedat", "announcementtime"),
 }
 _TRADING = frozenset({"trading", "delivering", "settling", "prelaunch", "pre-launch"})
 _COINS = frozenset({"", "innovation"})
@@ -95,6 +96,7 @@ def _contract(symbol: str, told: Mapping[str, Any]) -> ContractRow:
         trading=None if status in (None, "") else str(status).lower() in _TRADING,
         is_coin=str(value["symbol_type"] or "").lower() in _COINS,
         seen_ms=_time(value["seen_ms"]),
+        announced_ms=_time(value["announced_ms"]),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from trading_assets.core.candles import ENDED_BEFORE_MS
-from trading_assets.core.models import ContractKind, ContractStatus, Instrument
+from trading_assets.core.models import Announcement, ContractKind, ContractStatus, Instrument
 from trading_assets.core.timeframes import DAY_MS, MINUTE_MS
 from trading_assets.history.library import ContractList, Span
 from trading_assets.history.rows import QUOTES
@@ -111,6 +111,19 @@ def instrument(
         funding_interval_min=(row and row.funding_interval_min) or interval_min or _INTERVAL_MIN,
         delivery_ms=life.ended_ms,
     )
+
+
+def announced(symbol: str, lists: Sequence[ContractList]) -> list[Announcement]:
+    """The ends of a contract that lists tell of and since when each was known: as a list says, or since the first list
+    that was made before the end and tells of it.
+    """
+    known: dict[int, int] = {}
+    for one in lists:
+        end_ms = one.row.delivery_ms
+        since_ms = one.as_of_ms if one.row.announced_ms is None else one.row.announced_ms
+        if end_ms is not None and since_ms < end_ms:
+            known[end_ms] = min(since_ms, known.get(end_ms, since_ms))
+    return [Announcement(symbol, end_ms, since_ms) for end_ms, since_ms in sorted(known.items())]
 
 
 def rules_known(lists: Sequence[ContractList], time_ms: int) -> bool:

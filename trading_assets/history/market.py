@@ -10,7 +10,7 @@ import numpy as np
 
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import ConfigurationError, DataError
-from trading_assets.core.models import ContractStatus, Instrument, OrderBook, Rows, Ticker, Tickers
+from trading_assets.core.models import Announcement, ContractStatus, Instrument, OrderBook, Rows, Ticker, Tickers
 from trading_assets.core.timeframes import DAY_MS, Timeframe
 from trading_assets.history import lives as lifetimes
 from trading_assets.history.library import ContractList, Library
@@ -87,6 +87,11 @@ class HistoryMarket:
         """The prices of settlement that imported lists tell."""
         lives = self._known().lives
         return {symbol: life.delivery_price for symbol, life in lives.items() if life.delivery_price is not None}
+
+    def announcements(self) -> list[Announcement]:
+        """Ends of contracts, and since when each was known, as far as imported lists tell."""
+        lists = self._known().lists
+        return [one for symbol in sorted(lists) for one in lifetimes.announced(symbol, lists[symbol])]
 
     def rules_known(self, symbol: str, as_of_ms: int) -> bool:
         """Whether tick and lot of the contract are those of the time; else they are assumed."""

@@ -77,6 +77,7 @@ class ContractRow:
     Attributes:
         trading: whether it was traded when the list was made.
         seen_ms: when the list was made, where it says so itself, UTC ms.
+        announced_ms: since when its end was known, UTC ms.
         delivery_price: at which positions were settled at its end.
     """
 
@@ -94,6 +95,7 @@ class ContractRow:
     trading: bool | None = None
     is_coin: bool = True
     seen_ms: int | None = None
+    announced_ms: int | None = None
 
 
 Table = CandleTable | FundingTable

@@ -66,7 +66,9 @@ def scan_hours(
     instruments = list(source.instruments())
     if not hours_ms:
         return HourlyScans(MARKET_SCAN.empty(), {}, {}, source.now_ms())
-    announced = announce(instruments)
+    announced = list(announce(instruments))
+    if isinstance(source, PastMarket):
+        announced += source.announcements()
     start, end = as_of_ms(min(hours_ms)) - DAY_MS, as_of_ms(max(hours_ms))
     # What is eligible at the last hour was so before, or was not yet listed; what has ended in between was so, too.
     first = as_of_ms(min(hours_ms))

@@ -8,7 +8,7 @@ import pytest
 
 from trading_assets.core.candles import Candles
 from trading_assets.core.errors import ConfigurationError, DataError, WrongBooksError
-from trading_assets.core.models import ContractKind, ContractStatus
+from trading_assets.core.models import Announcement, ContractKind, ContractStatus
 from trading_assets.core.ports import PastMarket
 from trading_assets.core.schemas import RULES_ASSUMED, RULES_KNOWN
 from trading_assets.core.settings import Settings, Venue, load_settings
@@ -131,6 +131,30 @@ def test_a_delisted_coin_is_in_the_hours_before_its_end_and_in_none_after(librar
         market, store, Timeframe.M15, {max(of_luna): ["LUNAUSDT"]}, [], QualityLimits.from_settings(research_settings())
     )
     assert coverage.set_index("symbol")["fault"].isna().all()
+
+
+@pytest.mark.parametrize("told", ["by a column", "by an earlier list"])
+def test_a_coin_whose_end_was_announced_is_scanned_until_then(told: str, tmp_path: Path) -> None:
+    library = library_of(tmp_path)
+    announced = ENDED - 20 * HOUR_MS
+    listed_at = DAY + DAYS * DAY_MS if told == "by a column" else announced
+    column = f",announced_ms\nLUNAUSDT,Closed,{ENDED},{announced}\n" if told == "by a column" else ""
+    text = f"symbol,status,delivery_ms{column or chr(10) + f'LUNAUSDT,Trading,{ENDED}' + chr(10)}"
+    path = made.plain(tmp_path / "contracts.csv", text.encode())
+    import_files(library, [path], Options(listed_at_ms=listed_at), wall_ms=lambda: WALL)
+    market = HistoryMarket(library)
+    assert market.announcements() == [Announcement("LUNAUSDT", ENDED, announced)]
+    hours = [DAY + 2 * DAY_MS + hour * HOUR_MS for hour in range(40)]
+    scans = scan_hours(market, CandleStore(tmp_path / "store"), hours, research_settings())
+    of_luna = scans.rows[scans.rows["symbol"] == "LUNAUSDT"]["hour_ms"].tolist()
+    assert of_luna == [hour for hour in hours if hour + HOUR_MS < announced] and len(of_luna) > 5
+
+
+def test_a_list_that_was_made_after_the_end_announces_nothing(tmp_path: Path) -> None:
+    library = library_of(tmp_path)
+    path = made.plain(tmp_path / "contracts.csv", f"symbol,status,delivery_ms\nLUNAUSDT,Closed,{ENDED}\n".encode())
+    import_files(library, [path], Options(listed_at_ms=ENDED + DAY_MS), wall_ms=lambda: WALL)
+    assert HistoryMarket(library).announcements() == []
 
 
 @pytest.mark.slow
