@@ -15,11 +15,11 @@ SOURCES = (
     *sorted((_HERE / "kernel").glob("*.py")),
     *(
         _HERE / f"{name}.py"
-        for name in ("costs", "engine", "liquidity", "metrics", "parameter_choice", "run", "significance")
+        for name in ("costs", "engine", "liquidity", "metrics", "parameter_choice", "run", "searching", "significance")
     ),
     *(
         _HERE.parent / "strategies" / f"{name}.py"
-        for name in ("alignment", "base", "declared", "indicator_cache", "indicators")
+        for name in ("alignment", "base", "declared", "grids", "indicator_cache", "indicators")
     ),
     *(_HERE.parent / "market" / f"{name}.py" for name in ("loading", "lookback")),
     *(_HERE.parent / "core" / f"{name}.py" for name in ("candles", "declared", "exits", "strategy_data", "timeframes")),
