@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 HEAD = "0038"
 """The newest revision."""
 
-WORKS_SINCE = "0037"
+WORKS_SINCE = "0038"
 """A program that knows this revision works with the schema of today. It is raised to `HEAD` by a revision after which
-older programs cannot: one that takes away or renames, that moves rows, or that adds a column which must be given."""
+older programs cannot: one that takes away or renames, that moves rows, or that adds a column which must be given (or one
+to sealed files: programs before 0038 read no file with a column that they do not know)."""
 
 LOCK = "schema"
 """Name of what only one process does at a time."""
