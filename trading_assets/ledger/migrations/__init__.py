@@ -23,8 +23,8 @@ HEAD = "0038"
 
 WORKS_SINCE = "0038"
 """A program that knows this revision works with the schema of today. It is raised to `HEAD` by a revision after which
-older programs cannot: one that takes away or renames, that moves rows, or that adds a column which must be given; or one
-to sealed files: programs before 0038 read no file with a column that they do not know."""
+older programs cannot: one that takes away or renames, that moves rows, or that adds a column which must be given. So
+is a column of sealed files: programs before 0038 read no file with a column that they do not know."""
 
 LOCK = "schema"
 """Name of what only one process does at a time."""
