@@ -48,7 +48,7 @@ def compare_plan(found: Findings, database: Database, exchange: Exchange, row: P
             if mine(one.order_link_id) and one.order_link_id not in by_link
         ]
     _schedule(found, name, row, accounts.buys, by_link, filled, rests=rests)
-    if not rests or accounts.books.foreign:
+    if not rests or accounts.books.foreign or accounts.shared:
         return
     held = sum((_signed(one) for one in executions), ZERO)
     if held != accounts.expected:

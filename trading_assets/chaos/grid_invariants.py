@@ -54,7 +54,7 @@ def compare_grid(found: Findings, database: Database, exchange: Exchange, grid: 
     sums = accounts.sums(grid.mark_price or ZERO)
     if abs(profit - sums.grid_profit) > CENT_8 * max(len(own), 1):
         found.grid_profit.append(f"{name}: its matched pairs earned {profit}, the books say {sums.grid_profit}")
-    if rests and not accounts.foreign:
+    if rests and not accounts.foreign and not accounts.shared:
         _in_step(found, name, grid, executions, position, accounts.inventory, accounts.fills)
         cash = sum((_cash(row) for row in executions), ZERO) - sum((row.fee for row in executions), ZERO)
         held = sum((_signed(row) for row in executions if row.kind.moves_position), ZERO)

@@ -133,6 +133,11 @@ def ending(shown: Order) -> str:
     return ", ".join(parts)
 
 
+def closed_with_it(shared: Decimal) -> str:
+    """What was closed of others by what has closed an owner's position, in words; in one-way mode both are one."""
+    return f"; {shared.normalize():f} of what was closed with it were somebody else's" if shared else ""
+
+
 def left_to_others(owner: str, position: Position | None) -> str:
     """What somebody else has in a contract whose owner has closed its part, and what of the owner's stays on it."""
     if position is None:

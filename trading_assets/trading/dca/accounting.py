@@ -23,9 +23,11 @@ class Accounts:
     """What the fills of a plan come to.
 
     Attributes:
-        fills: its own executions and those that have closed it, ascending, with whose they are.
+        fills: what was executed in its symbol, ascending, with whose it is; of somebody else is also what the venue has
+            closed of him alone.
         funding: above 0 was paid.
         exited: why the venue has closed the position, its target aside; empty where it has not.
+        shared: what was closed of others by what has closed its position, in coins.
         by_link: quantity and value of what each order has filled, by its link.
     """
 
@@ -36,6 +38,7 @@ class Accounts:
     fills: list[tuple[Whose, FillRow]]
     funding: Decimal
     exited: str
+    shared: Decimal = ZERO
     by_link: Mapping[str, tuple[Decimal, Decimal]] = field(default_factory=dict)
 
     @property
@@ -57,7 +60,7 @@ def accounts_of(connection: sa.Connection, row: PlanRow) -> Accounts:
     orders = dca.orders_of(connection, row.plan_id)
     by_link = {order.order_link_id: order for order in orders}
     by_id = {order.order_id: order for order in orders if order.purpose == dca.EXIT}
-    found, funding, exits = list[tuple[Whose, FillRow]](), ZERO, set[str]()
+    found, funding, reasons = list[tuple[Whose, FillRow]](), ZERO, list[str]()
     filled: dict[str, tuple[Decimal, Decimal]] = {}
     for fill in dca.fills_of(connection, row):
         if fill.kind is FillKind.FUNDING:
@@ -66,15 +69,25 @@ def accounts_of(connection: sa.Connection, row: PlanRow) -> Accounts:
         if not fill.kind.moves_position:
             continue
         order = by_link.get(fill.order_link_id) or by_id.get(fill.order_id or fill.exec_id)
-        whose = _whose(order)
-        if whose is Whose.VENUE and order is not None:
-            exits.add(f"its {order.reason}" if order.reason == OrderPurpose.STOP.value else f"a {order.reason}")
-        found.append((whose, fill))
+        found.append((_whose(order), fill))
+        reason = order.reason if order is not None else None
+        reasons.append(f"its {reason}" if reason == OrderPurpose.STOP.value else f"a {reason}")
         qty, value = filled.get(fill.order_link_id, (ZERO, ZERO))
         filled[fill.order_link_id] = qty + fill.qty, value + fill.value
     books = plan_books(
         row.side, [(whose, Fill(one.side, one.qty, one.value, one.fee, one.time_ms)) for whose, one in found]
     )
+    exits, shared, has_closed = set[str](), ZERO, False
+    for place, (whose, fill) in enumerate(found):
+        if whose not in (Whose.VENUE, Whose.TARGET):
+            continue
+        part = books.closed.get(place, ZERO)
+        has_closed = has_closed or part > 0
+        shared += fill.qty - part if has_closed else ZERO
+        if not part:
+            found[place] = Whose.OTHER, fill
+        elif whose is Whose.VENUE:
+            exits.add(reasons[place])
     return Accounts(
         row=row,
         orders=orders,
@@ -83,6 +96,7 @@ def accounts_of(connection: sa.Connection, row: PlanRow) -> Accounts:
         fills=found,
         funding=funding,
         exited=f"the position was closed by {' and '.join(sorted(exits))}" if exits else "",
+        shared=shared,
         by_link=filled,
     )
 

@@ -5,8 +5,8 @@ A plan owns its symbol. So what somebody else closes there is closed of its posi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
@@ -42,6 +42,7 @@ class Books:
         foreign: what somebody else holds beside it, in coins, below 0 where it is short.
         hands: how many of its closings were somebody else's.
         last_closed_by: who has closed last; None: nothing was closed yet.
+        closed: how much of it each fill has closed, in coins, by the place in which the fill was given.
     """
 
     held: Decimal = ZERO
@@ -55,6 +56,7 @@ class Books:
     foreign: Decimal = ZERO
     hands: int = 0
     last_closed_by: Whose | None = None
+    closed: Mapping[int, Decimal] = field(default_factory=dict)
 
     @property
     def average(self) -> Decimal | None:
@@ -70,8 +72,10 @@ def plan_books(side: Side, fills: Iterable[tuple[Whose, Fill]]) -> Books:
     """Follow fills in the order of time."""
     sign = 1 if side is Side.BUY else -1
     held, value, fees, profit, paid, opened = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
-    rounds, base, foreign, hands, closed_by = 0, None, ZERO, 0, None
-    for whose, fill in sorted(fills, key=lambda one: (one[1].time_ms, one[1].side is not side)):
+    rounds, base, foreign, hands, closed_by, closed = 0, None, ZERO, 0, None, dict[int, Decimal]()
+    for place, (whose, fill) in sorted(
+        enumerate(fills), key=lambda one: (one[1][1].time_ms, one[1][1].side is not side)
+    ):
         if fill.side is side:
             if whose is not Whose.OWN:
                 foreign += sign * fill.qty
@@ -94,7 +98,7 @@ def plan_books(side: Side, fills: Iterable[tuple[Whose, Fill]]) -> Books:
         profit += sign * (got - part_value) - part_fees - fee
         held, value, fees, paid = held - part, value - part_value, fees - part_fees, paid + fee
         hands += whose is Whose.OTHER
-        closed_by = whose
+        closed_by, closed[place] = whose, part
         if is_all:
             rounds, base = rounds + 1, None
-    return Books(held, value, fees, profit, paid, opened, rounds, base, foreign, hands, closed_by)
+    return Books(held, value, fees, profit, paid, opened, rounds, base, foreign, hands, closed_by, closed)

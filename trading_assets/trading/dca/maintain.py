@@ -49,6 +49,7 @@ from trading_assets.trading.kept import (
     ROUNDS,
     SEND_WITHIN_MS,
     UNKNOWN,
+    closed_with_it,
     left_to_others,
     unknown_orders,
     why_stopped,
@@ -287,6 +288,8 @@ class _Pass:
             books = accounts.books
             text = f"{why}; closed {books.profit:+.2f}, in all {accounts.total(seen.market.last):+.2f} USD, holds "
             text += str(books.held)
+            if state == dca.ENDED:
+                text += closed_with_it(accounts.shared)
             if state == dca.ENDED and not books.held:
                 text += left_to_others("plan", seen.position)
             self._tell(connection, f"DCA plan {row.symbol} is {state}", text, now_ms)

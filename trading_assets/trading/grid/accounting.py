@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from trading_assets.core.models import FillKind, OrderPurpose, Side
 from trading_assets.ledger import grids
 from trading_assets.ledger.grids import FillRow, Grid, GridOrder
-from trading_assets.trading.grid.books import Carried, Fill, Sums, level_books, sums
+from trading_assets.trading.grid.books import Carried, Fill, Sums, Whole, level_books, sums
 from trading_assets.trading.grid.levels import ZERO
 from trading_assets.trading.grid.planning import Cell
 
@@ -23,9 +23,11 @@ class Accounts:
         cells: the levels of its generation, ascending; none where a later grid has replaced them.
         others: orders at work that belong to no level of this generation.
         orders: all of its orders.
-        fills: its own executions; `all_fills` those of anybody in the symbol.
-        inventory: in coins, below 0 where it is short.
+        fills: its own executions, and its part of those that have closed the position as a whole; `rows` the same.
+        inventory: what they come to, in coins, below 0 where it is short.
         foreign: what others have traded in the symbol meanwhile, in coins.
+        hands: what others have closed of its inventory, and have not given back.
+        shared: what was closed of others by what has closed the position as a whole, in coins.
         exited: why the venue has closed the position; empty where it has not.
     """
 
@@ -37,6 +39,8 @@ class Accounts:
     rows: list[FillRow]
     inventory: Decimal
     foreign: Decimal
+    hands: list[Fill]
+    shared: Decimal
     funding: Decimal
     exited: str
 
@@ -46,9 +50,10 @@ class Accounts:
         return self.inventory - sum((signed(cell.row.side, cell.books.held) for cell in self.cells), ZERO)
 
     def sums(self, mark: Decimal) -> Sums:
-        """The figures of the grid at a price."""
+        """The figures of the grid at a price; what others have closed of it is not held any more, at their price."""
         books = [cell.books for cell in self.cells]
-        return sums(self.fills, books, mark, profit_before=self.grid.profit_before, funding=self.funding)
+        fills = [*self.fills, *self.hands]
+        return sums(fills, books, mark, profit_before=self.grid.profit_before, funding=self.funding)
 
 
 def accounts_of(connection: sa.Connection, grid: Grid) -> Accounts:
@@ -61,20 +66,29 @@ def accounts_of(connection: sa.Connection, grid: Grid) -> Accounts:
     by_link = {order.order_link_id: order for order in orders}
     by_id = {order.order_id: order for order in orders if order.purpose == grids.EXIT}
     of_level: dict[int, list[Fill]] = {}
-    own, rows, foreign, funding, exits = list[Fill](), list[FillRow](), ZERO, ZERO, set[str]()
+    own, rows, whole, shared, funding, exits = list[Fill](), list[FillRow](), Whole(), ZERO, ZERO, set[str]()
+    moves = list[tuple[FillRow, GridOrder | None]]()
     for row in grids.fills_of(connection, grid):
         if row.kind is FillKind.FUNDING:
             funding += row.fee
-            continue
-        if not row.kind.moves_position:
-            continue
-        order = by_link.get(row.order_link_id) or by_id.get(row.order_id or row.exec_id)
+        elif row.kind.moves_position:
+            moves.append((row, by_link.get(row.order_link_id) or by_id.get(row.order_id or row.exec_id)))
+    # Of one moment what the levels have filled comes first: it is there to be closed.
+    moves.sort(key=lambda one: (one[0].time_ms, one[1] is None or one[1].level_index is None))
+    for row, order in moves:
         fill = Fill(row.side, row.qty, row.value, row.fee, row.time_ms)
         if order is None:
-            foreign += fill.signed_qty
+            whole.other(fill)
             continue
+        if order.level_index is not None:
+            whole.own(fill)
+        else:
+            fill = whole.exit(fill)
+            shared += row.qty - fill.qty if fill.qty or exits else ZERO
+            if not fill.qty:
+                continue
         own.append(fill)
-        rows.append(row)
+        rows.append(replace(row, qty=fill.qty, value=fill.value, fee=fill.fee))
         if order.level_index is not None and order.generation == grid.generation:
             of_level.setdefault(order.level_index, []).append(fill)
         elif order.purpose == grids.GUARD:
@@ -100,8 +114,10 @@ def accounts_of(connection: sa.Connection, grid: Grid) -> Accounts:
         orders=orders,
         fills=own,
         rows=rows,
-        inventory=sum((one.signed_qty for one in own), ZERO),
-        foreign=foreign,
+        inventory=whole.inventory,
+        foreign=whole.foreign,
+        hands=whole.hands,
+        shared=shared,
         funding=funding,
         exited=f"the position was closed by {' and '.join(sorted(exits))}" if exits else "",
     )

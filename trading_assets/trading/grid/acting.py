@@ -29,7 +29,7 @@ from trading_assets.trading.grid.one_pass import LETTERS, Pass, grid_order_row
 from trading_assets.trading.grid.planning import Decision, View, Wish, key_of, rounds_of
 from trading_assets.trading.grid.reading import Seen
 from trading_assets.trading.grid.steps import GridStep, grid_step
-from trading_assets.trading.kept import SEND_WITHIN_MS, left_to_others
+from trading_assets.trading.kept import SEND_WITHIN_MS, closed_with_it, left_to_others
 
 REFUSED_REST_MS = 10_000
 """A stop or a closing that was refused is sent again so long after it."""
@@ -91,10 +91,13 @@ class Acting:
                 return  # a person has changed it meanwhile
             sums = accounts.sums(seen.market.last)
             text = f"{why}; grid profit {sums.grid_profit:+.2f}, in all {sums.total:+.2f} USD, holds {sums.inventory}"
-            if state == grids.ENDED and not sums.inventory:
+            if state == grids.ENDED:
+                text += closed_with_it(accounts.shared)
+            if state == grids.ENDED and not accounts.inventory:
                 text += left_to_others("grid", seen.position)
             elif state == grids.ENDED and grid.closes:
-                text += ": the exchange shows nothing of it, somebody else has closed it"
+                left = f"{abs(accounts.inventory)} by its fills"
+                text += f"; the exchange shows nothing of {left}: somebody else has closed it"
             self._pass.tell(connection, f"grid {grid.symbol} is {state}", text, now_ms)
 
     def _cancel(self, grid: Grid, cancels: Mapping[str, str], seen: Seen) -> bool:

@@ -7,7 +7,7 @@ the market, apart from it. Both together are the change of the account's money b
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from trading_assets.core.models import Side
@@ -34,6 +34,88 @@ class Fill:
     def cash(self) -> Decimal:
         """What it has brought, USD; below 0 where it was paid."""
         return (self.value if self.side is Side.SELL else -self.value) - self.fee
+
+    def part(self, qty: Decimal) -> Fill:
+        """So much of it, with its share of value and fee."""
+        if qty == self.qty:
+            return self
+        value, fee = ((one * qty / self.qty).quantize(_EIGHT) for one in (self.value, self.fee))
+        return replace(self, qty=qty, value=value, fee=fee)
+
+    def less(self, part: Fill) -> Fill:
+        """What is left of it without a part."""
+        return replace(self, qty=self.qty - part.qty, value=self.value - part.value, fee=self.fee - part.fee)
+
+
+@dataclass
+class Whole:
+    """Follows what a grid holds as a whole, and what others trade beside it, in the order of time.
+
+    One-way mode nets both. So what others sell of a long position closes first what they have added, then of what the
+    grid holds; what they buy then gives that back first.
+
+    Attributes:
+        inventory: what the grid's own fills come to, in coins, below 0 where it is short.
+        beside: what others hold beside it, in coins, below 0 where it is short.
+        hands: what others have closed of what the grid holds, and have not given back: parts of their fills.
+    """
+
+    inventory: Decimal = ZERO
+    beside: Decimal = ZERO
+    hands: list[Fill] = field(default_factory=list)
+
+    @property
+    def closed(self) -> Decimal:
+        """The quantity of `hands`."""
+        return sum((one.qty for one in self.hands), ZERO)
+
+    @property
+    def foreign(self) -> Decimal:
+        """What others have traded, in coins."""
+        return self.beside + sum((one.signed_qty for one in self.hands), ZERO)
+
+    def own(self, fill: Fill) -> None:
+        """A fill of the grid's own."""
+        inventory = self.inventory + fill.signed_qty
+        left = abs(inventory) if inventory * self.inventory > 0 else ZERO
+        self.inventory = inventory
+        self.beside += self._take_off(max(self.closed - left, ZERO))
+
+    def exit(self, fill: Fill) -> Fill:
+        """An order that closes the position as a whole: the grid's is what it holds, the rest is of others. Return its
+        part."""
+        closes = fill.signed_qty * self.inventory < 0
+        part = fill.part(min(fill.qty, abs(self.inventory) - self.closed) if closes else ZERO)
+        self.own(part)
+        self.other(fill.less(part))
+        return part
+
+    def other(self, fill: Fill) -> None:
+        """A fill of somebody else."""
+        if fill.signed_qty * self.beside < 0:
+            of_beside = fill.part(min(fill.qty, abs(self.beside)))
+            self.beside += of_beside.signed_qty
+            fill = fill.less(of_beside)
+        if fill.signed_qty * self.inventory < 0:
+            part = fill.part(min(fill.qty, abs(self.inventory) - self.closed))
+            if part.qty:
+                self.hands.append(part)
+        else:
+            part = fill.part(min(fill.qty, self.closed))
+            self._take_off(part.qty)
+        if fill.qty > part.qty:
+            self.beside += fill.less(part).signed_qty
+
+    def _take_off(self, qty: Decimal) -> Decimal:
+        """Take so much off `hands`, the newest first. Return it as it was traded, in coins."""
+        taken = ZERO
+        while qty > 0:
+            last = self.hands.pop()
+            part = last.part(min(qty, last.qty))
+            if part.qty < last.qty:
+                self.hands.append(last.less(part))
+            qty, taken = qty - part.qty, taken + part.signed_qty
+        return taken
 
 
 @dataclass(frozen=True)

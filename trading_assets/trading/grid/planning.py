@@ -153,7 +153,8 @@ def decide(view: View) -> Decision:
         if order is not None and order.cancel is not None:
             found.cancels[order.order_link_id] = order.cancel
     found.cancels |= dict.fromkeys(view.unknown, UNKNOWN)
-    if grid.state in (grids.RUNNING, grids.PAUSED, grids.MOVING) and view.exited:
+    is_over = grid.state == grids.BLOCKED and (not view.inventory or view.is_gone)
+    if view.exited and (is_over or grid.state in (grids.RUNNING, grids.PAUSED, grids.MOVING)):
         found.state, found.closes = (grids.STOPPING, view.exited), True
         return found
     if not view.is_listed and grid.state != grids.STOPPING:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.core.models import ContractStatus, OrderRequest, Side
 from trading_assets.ledger import dca
 from trading_assets.ledger.database import Database
@@ -223,3 +224,61 @@ def test_a_ledger_from_before_the_plan_changed_leaves_no_safety_order_that_it_do
         assert {row.order_link_id for row in waiting} <= known
         assert len([body for _, body in stage.told if "the ledger does not know" in body]) == 1
         stage.require_lawful()
+
+
+def by_hand(stage: Stage, side: Side, qty: str) -> None:
+    stage.exchange.place_order(OrderRequest(SYMBOL, side, D(qty), f"by-hand-{side.value}"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("minutes", [0, 1])
+def test_of_what_its_stop_closes_the_plan_books_what_it_held_and_ends(sqlite: Database, minutes: int) -> None:
+    with stage_on(sqlite, 100_000, 100_000, 88_000, 88_000) as stage:
+        stage.start(schedule="every 1d")
+        by_hand(stage, Side.BUY, "0.01")
+        if minutes:
+            stage.after(minutes, steps=4)
+        assert stage.row().state == (dca.BLOCKED if minutes else dca.RUNNING)
+        stage.advance(2.5 - minutes)
+        stage.after(2, steps=4)
+        books, row = stage.accounts().books, stage.row()
+        assert (row.state, row.reason, stage.held()) == (dca.ENDED, "the position was closed by its stop", 0)
+        assert (books.held, books.foreign) == (0, 0)
+        rows = list(stage.exchange.executions(row.created_ms, stage.running.now_ms() + 1))
+        (bought,) = [one for one in rows if stage.exchange.order_ids.is_ours(one.order_link_id)]
+        left, cash = bought.qty, -bought.value - bought.fee
+        for one in [one for one in rows if one.side is Side.SELL]:
+            part = min(left, one.qty)
+            left, cash = left - part, cash + (one.value - one.fee) * part / one.qty
+        assert stage.accounts().total(D(1)) == pytest.approx(cash, abs=D("1e-7")), "its own part"
+        told = [body for _, body in stage.told if "0.01 of what was closed with it were somebody else's" in body]
+        assert len(told) == 1
+
+
+@pytest.mark.slow
+def test_where_a_person_has_closed_a_part_the_stop_closes_less_than_the_plan_held(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 100_000, 88_000, 88_000) as stage:
+        stage.start(schedule="every 1d")
+        by_hand(stage, Side.SELL, "0.001")
+        stage.after(1, steps=4)
+        stage.after(3, steps=6)
+        accounts, row = stage.accounts(), stage.row()
+        assert (row.state, stage.held(), accounts.books.held, accounts.books.foreign) == (dca.ENDED, 0, 0, 0)
+        rows = stage.exchange.executions(row.created_ms, stage.running.now_ms() + 1)
+        cash = sum(((one.value if one.side is Side.SELL else -one.value) - one.fee for one in rows), D(0))
+        assert accounts.total(D(1)) == pytest.approx(cash, abs=D("1e-7"))
+        assert not [body for _, body in stage.told if "of what was closed with it" in body]
+
+
+@pytest.mark.slow
+def test_what_closes_a_persons_opposite_position_is_none_of_the_plans(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 100_000, 100_000, 103_000, 103_000) as stage:
+        stage.start(schedule="every 1d")
+        by_hand(stage, Side.SELL, "0.01")
+        stage.after(1, steps=4)
+        assert stage.held() == D("-0.008")
+        ManualTrader(stage.running.url).set_levels(SYMBOL, stop="101000")
+        stage.after(3, steps=6)
+        accounts = stage.accounts()
+        assert (stage.held(), accounts.books.held, accounts.books.foreign) == (0, 0, 0)
+        assert (stage.row().state, accounts.exited) == (dca.BLOCKED, "")

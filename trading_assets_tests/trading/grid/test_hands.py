@@ -9,6 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trading_assets.chaos.manual_trader import ManualTrader
 from trading_assets.core.errors import TradingAssetsError
@@ -17,9 +19,11 @@ from trading_assets.ledger import grids
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.risk import Cause, RiskState, StateChange, change_state
 from trading_assets.trading.execute.flatten import flatten
+from trading_assets.trading.grid.books import Fill, Whole
 from trading_assets.trading.grid.control import adjust, pause, propose, resume, start, stop
 from trading_assets.trading.grid.levels import GridError, Kind
 from trading_assets.trading.grid.maintain import maintain
+from trading_assets.trading.grid.status import status_of
 from trading_assets.trading.risk import guard
 from trading_assets_tests.trading.fixtures import backed_up, restore
 from trading_assets_tests.trading.grid.stage import A_PLAN, SYMBOL, Stage, stage_on
@@ -354,3 +358,136 @@ def test_what_an_order_that_a_person_has_enlarged_has_filled_is_guarded_and_coun
         account = guard.account_snapshot(sqlite, begun, "main", stage.running.now_ms())
         assert account.owned[SYMBOL] >= stage.held() * 97_500
         stage.require_lawful()
+
+
+@pytest.mark.slow
+def test_of_what_a_target_closes_the_grid_books_what_it_held_and_ends(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500, 97_500, 99_500) as stage:
+        holding(stage)
+        by_hand(stage, Side.BUY, "0.01")
+        stage.after(1, steps=4)
+        assert stage.grid().state == grids.BLOCKED
+        ManualTrader(stage.running.url).set_levels(SYMBOL, target="97800")
+        stage.after(3, steps=6)
+        exits_are_shared(stage, "0.004", "0.010")
+        assert stage.grid().reason == "the position was closed by a target"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("minutes", [0, 1])
+def test_of_what_its_stop_closes_the_grid_books_what_it_held_and_ends(sqlite: Database, minutes: float) -> None:
+    """The guard of all levels closes of a person's quantity, too, and the position's stop what is left of it."""
+    with stage_on(sqlite, 100_000, 97_500, 97_500, 97_500, 92_500, 92_500) as stage:
+        holding(stage)
+        by_hand(stage, Side.BUY, "0.02")
+        if minutes:
+            stage.after(minutes, steps=4)
+        assert stage.grid().state == (grids.BLOCKED if minutes else grids.RUNNING)
+        stage.advance(2.5 - minutes)
+        stage.after(3, steps=6)
+        exits_are_shared(stage, "0.010" if not minutes else "0.004", "0.020")
+        assert "its stop" in (stage.grid().reason or "")
+
+
+def exits_are_shared(stage: Stage, own: str, others: str) -> None:
+    """The grid has ended, it has booked its own part of what has closed the position, and has told the rest once."""
+    grid, accounts = stage.grid(), stage.accounts()
+    assert (grid.state, stage.held(), stage.exchange.open_orders()) == (grids.ENDED, 0, ())
+    assert (accounts.inventory, accounts.foreign) == (0, 0)
+    rows = list(stage.exchange.executions(grid.created_ms, stage.running.now_ms() + 1))
+    known = {order.order_link_id for order in accounts.orders if order.level_index is not None}
+    exits = [row for row in rows if row.side is Side.SELL and row.order_link_id not in known]
+    assert sum(row.qty for row in exits) == D(own) + D(others)
+    left, cash = D(own), D(0)
+    for row in [row for row in rows if row.order_link_id in known]:
+        cash += (row.value if row.side is Side.SELL else -row.value) - row.fee
+    for row in exits:
+        part = min(left, row.qty)
+        left -= part
+        cash += (row.value - row.fee) * part / row.qty
+    assert accounts.sums(D(1)).total == pytest.approx(cash, abs=D("1e-7")), "its own part, at the price of its moment"
+    told = [body for _, body in stage.told if "were somebody else's" in body]
+    assert len(told) == 1
+    assert f"{D(others).normalize()} of what was closed with it were somebody else's" in told[0]
+
+
+@pytest.mark.slow
+def test_where_a_person_has_closed_a_part_the_stop_closes_less_than_the_grid_held(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500, 97_500, 99_500) as stage:
+        holding(stage)
+        by_hand(stage, Side.SELL, "0.003")
+        stage.after(1, steps=4)
+        ManualTrader(stage.running.url).set_levels(SYMBOL, target="97800")
+        stage.after(4, steps=8)
+        grid, accounts = stage.grid(), stage.accounts()
+        assert (grid.state, stage.held(), stage.exchange.open_orders()) == (grids.ENDED, 0, ())
+        assert (accounts.inventory, accounts.foreign) == (D("0.003"), D("-0.003"))
+        assert "somebody else has closed it" in stage.told[-1][1]
+        is_the_change_of_money(stage)
+
+
+@pytest.mark.slow
+def test_what_closes_a_persons_opposite_position_is_none_of_the_grids(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500, 97_500, 99_500) as stage:
+        holding(stage)
+        by_hand(stage, Side.SELL, "0.01")
+        stage.after(1, steps=4)
+        assert stage.held() == D("-0.006")
+        ManualTrader(stage.running.url).set_levels(SYMBOL, stop="97800")
+        stage.after(3, steps=6)
+        accounts = stage.accounts()
+        assert (stage.grid().state, stage.held()) == (grids.BLOCKED, 0)
+        assert (accounts.inventory, accounts.foreign, accounts.exited) == (D("0.004"), D("-0.004"), "")
+
+
+@pytest.mark.slow
+def test_what_a_person_has_closed_of_it_is_valued_at_his_price_and_not_at_that_of_now(sqlite: Database) -> None:
+    with stage_on(sqlite, 100_000, 97_500, 97_500, 97_500, 99_500) as stage:
+        holding(stage)
+        by_hand(stage, Side.SELL, "0.004")
+        stage.after(2, steps=4)
+        (status,) = status_of(sqlite, "main", SYMBOL)
+        assert (status.figures.inventory, status.grid.state) == (0, grids.BLOCKED)
+        is_the_change_of_money(stage)
+        by_hand(stage, Side.BUY, "0.004")
+        stage.after(0.5, steps=2)
+        (status,) = status_of(sqlite, "main", SYMBOL)
+        assert status.figures.inventory == D("0.004"), "what he has given back is its own again"
+
+
+def is_the_change_of_money(stage: Stage) -> None:
+    """Whatever the price of now, as nothing is held."""
+    rows = stage.exchange.executions(stage.grid().created_ms, stage.running.now_ms() + 1)
+    cash = sum(((row.value if row.side is Side.SELL else -row.value) - row.fee for row in rows), D(0))
+    assert {stage.accounts().sums(mark).total for mark in (D(1), D(100_000))} == {cash}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["own", "exit", "other"]), st.sampled_from(list(Side)), st.integers(1, 9)),
+        max_size=12,
+    )
+)
+def test_whatever_is_traded_beside_it_nothing_is_lost_or_counted_twice(trades: list[tuple[str, Side, int]]) -> None:
+    whole, moved, own = Whole(), D(0), list[Fill]()
+    for number, (what, side, qty) in enumerate(trades):
+        fill = Fill(side, D(qty), D(qty * (100 + number)), D(qty) / 100, number)
+        holds = whole.inventory + sum((one.signed_qty for one in whole.hands), D(0))
+        moved += fill.signed_qty
+        if what == "own":
+            whole.own(fill)
+            own.append(fill)
+        elif what == "other":
+            whole.other(fill)
+        else:
+            part = whole.exit(fill)
+            own.append(part)
+            assert 0 <= part.qty <= abs(holds), "no more than it holds at that moment"
+            assert part.qty == 0 or (part.side is Side.SELL) == (holds > 0)
+            assert part.qty == min(fill.qty, abs(holds)) or (fill.side is Side.BUY) == (holds >= 0)
+        assert whole.inventory + whole.foreign == moved, "every coin is somebody's"
+        assert whole.inventory == sum((one.signed_qty for one in own), D(0))
+        assert whole.closed <= abs(whole.inventory)
+        assert all((one.side is Side.SELL) == (whole.inventory > 0) for one in whole.hands)
+        assert whole.inventory + sum((one.signed_qty for one in whole.hands), D(0)) + whole.beside == moved
+        assert not whole.hands or whole.beside * whole.inventory <= 0, "what he had added goes first"
