@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # In a workflow of GitHub: exchanges its identity for credentials of a role of AWS, and prints them for $GITHUB_ENV.
 #   assume-role.sh ROLE_ARN [--dry-run]
-# It needs `permissions: id-token: write`; the role trusts one repository and one of its environments.
+# It needs `permissions: id-token: write`; the role trusts one repository, and there one environment or its pull requests.
 set -euo pipefail
 # shellcheck source=deploy/scripts/common.sh
 source "$(dirname "$0")/common.sh"

@@ -125,10 +125,9 @@ module "mq" {
 }
 
 module "secrets" {
-  source          = "./modules/secrets"
-  prefix          = var.secrets_prefix
-  kms_key_arn     = module.kms.arn
-  broker_password = var.broker_password
+  source      = "./modules/secrets"
+  prefix      = var.secrets_prefix
+  kms_key_arn = module.kms.arn
 }
 
 module "dynamodb" {
@@ -171,6 +170,9 @@ module "iam" {
   enable_exec          = local.exec
   github_repository    = var.github_repository
   github_environment   = var.github_environment
+  github_plans         = var.github_plans
+  broker_name          = var.broker_name
+  state                = { bucket = coalesce(var.state_bucket, "crypto-trading-terraform-${var.account_id}"), key = "production.tfstate" }
 }
 
 module "alb" {

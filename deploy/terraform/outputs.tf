@@ -24,8 +24,13 @@ output "secret_names" {
 }
 
 output "deploy_role_arn" {
-  description = "Which the workflows assume."
+  description = "Which the workflows of releases assume."
   value       = module.iam.deploy_role_arn
+}
+
+output "plan_role_arn" {
+  description = "Which the workflow of pull requests assumes: it only reads."
+  value       = module.iam.plan_role_arn
 }
 
 output "store_url" {

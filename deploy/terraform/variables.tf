@@ -202,7 +202,7 @@ variable "broker_name" {
 }
 
 variable "broker_password" {
-  description = "Of the broker's user, 12 characters or more, without comma, colon and equals sign. It is in the state, which is encrypted."
+  description = "Of the broker's user, 12 characters or more, without comma, colon and equals sign. It is in the state, which is encrypted; tasks read it from the secret broker-password."
   type        = string
   default     = ""
   sensitive   = true
@@ -289,7 +289,7 @@ variable "log_retention_days" {
 # Releases
 
 variable "github_repository" {
-  description = "owner/name whose workflows may deploy; empty: none."
+  description = "owner/name whose releases may deploy (and pull requests plan, with github_plans); empty: none."
   type        = string
   default     = ""
 }
@@ -298,6 +298,18 @@ variable "github_environment" {
   description = "Environment of GitHub that a deployment runs in; its rules say who approves."
   type        = string
   default     = "production"
+}
+
+variable "github_plans" {
+  description = "Whether pull requests of that repository get a role that plans. It reads the state, which has two passwords in it."
+  type        = bool
+  default     = false
+}
+
+variable "state_bucket" {
+  description = "Bucket of the state, which plans of pull requests read. null: the one that bootstrap/ makes."
+  type        = string
+  default     = null
 }
 
 variable "deletion_protection" {

@@ -48,6 +48,13 @@ def test_secrets_that_tasks_get_are_made() -> None:
     assert len(made) == 8
 
 
+def test_no_plan_reads_the_value_of_a_secret() -> None:
+    """The provider reads a value back that it has put in, and the role of plans is denied every value."""
+    every = "\n".join(one.read_text() for one in FOLDER.rglob("*.tf"))
+    named = set(re.findall(r'^(?:resource|data|ephemeral) "(aws_(?:secretsmanager|ssm)_\w+)"', every, re.MULTILINE))
+    assert named == {"aws_secretsmanager_secret"}
+
+
 def test_the_tables_are_those_of_the_mirror() -> None:
     made = text("modules/dynamodb/main.tf")
     for table in MirrorTable:

@@ -42,8 +42,29 @@ def test_no_action_of_others_runs_and_every_right_is_named(file: Path) -> None:
         assert not [step for step in job["steps"] if "uses" in step], name
         writes = {right for right, kind in job["permissions"].items() if kind == "write"}
         assert writes <= {"id-token", "contents"} if file.name == "release.yml" else writes <= {"id-token"}
-        if "id-token" in writes:
+        if "id-token" in writes and file.name != "terraform-plan.yml":
             assert job["environment"], f"{name}: who approves is said by an environment"
+
+
+def test_a_plan_has_the_identity_that_its_role_trusts() -> None:
+    """GitHub names the event in the identity of a job only where the job names no environment."""
+    workflow = yaml.safe_load((FOLDER / "terraform-plan.yml").read_text())
+    (job,) = workflow["jobs"].values()
+    assert list(workflow[True]) == ["pull_request"]  # YAML 1.1 reads the key `on` as true
+    assert "environment" not in job
+    assert "github.event.pull_request.head.repo.full_name == github.repository" in job["if"]
+    role = (ROOT / "deploy" / "terraform" / "modules" / "iam" / "plan.tf").read_text()
+    assert re.findall(r'"repo:\$\{var\.github_repository\}:([^"]+)"', role) == ["pull_request"]
+
+
+def test_a_plan_asks_for_the_state_that_its_role_may_read_and_for_no_lock() -> None:
+    terraform = ROOT / "deploy" / "terraform"
+    (key,) = re.findall(r'state += \{.*key = "([^"]+)" \}', (terraform / "main.tf").read_text())
+    (job,) = jobs(FOLDER / "terraform-plan.yml").values()
+    runs = "\n".join(step["run"] for step in job["steps"])
+    assert f"-backend-config=key={key} " in runs
+    assert f"-backend-config=key={key} " in (terraform / "bootstrap" / "main.tf").read_text()
+    assert "terraform plan -input=false -lock=false " in runs
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

@@ -90,6 +90,143 @@ run "files_and_images" {
   }
 }
 
+run "plans_of_pull_requests" {
+  command = apply
+  module {
+    source = "./modules/iam"
+  }
+  variables {
+    name                 = "test"
+    region               = "ap-northeast-2"
+    account_id           = "123456789012"
+    kms_key_arn          = "arn:aws:kms:ap-northeast-2:123456789012:key/mocked"
+    repository_arn       = "arn:aws:ecr:ap-northeast-2:123456789012:repository/mocked"
+    file_system_arn      = "arn:aws:elasticfilesystem:ap-northeast-2:123456789012:file-system/fs-01234567"
+    access_point_arn     = "arn:aws:elasticfilesystem:ap-northeast-2:123456789012:access-point/fsap-0123456789abcdef0"
+    store                = { arn = "arn:aws:s3:::test-store-123456789012", prefix = "production" }
+    topic_arn            = "arn:aws:sns:ap-northeast-2:123456789012:mocked"
+    table_arns           = ["arn:aws:dynamodb:ap-northeast-2:123456789012:table/mocked"]
+    plain_secret_arns    = ["arn:aws:secretsmanager:ap-northeast-2:123456789012:secret:plain"]
+    keyed_secret_arns    = ["arn:aws:secretsmanager:ap-northeast-2:123456789012:secret:keyed"]
+    cluster_name         = "mocked"
+    log_group_arn_prefix = "arn:aws:logs:ap-northeast-2:123456789012:log-group:/ecs/test"
+    enable_exec          = false
+    github_repository    = "someone/trading_assets"
+    github_environment   = "production"
+    github_plans         = true
+    broker_name          = "mocked"
+    state                = { bucket = "state-123456789012", key = "production.tfstate" }
+  }
+  override_resource {
+    target = aws_iam_openid_connect_provider.github
+    values = { arn = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com" }
+  }
+  assert {
+    condition = jsondecode(aws_iam_role.plan[0].assume_role_policy) == {
+      Version = "2012-10-17"
+      Statement = [{
+        Effect    = "Allow"
+        Action    = "sts:AssumeRoleWithWebIdentity"
+        Principal = { Federated = "arn:aws:iam::123456789012:oidc-provider/token.actions.githubusercontent.com" }
+        Condition = {
+          StringEquals = {
+            "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
+            "token.actions.githubusercontent.com:sub" = "repo:someone/trading_assets:pull_request"
+          }
+        }
+      }]
+    }
+    error_message = "Pull requests of the one repository, and nobody else."
+  }
+  assert {
+    condition     = length([for action in flatten([for one in jsondecode(aws_iam_role_policy.plan[0].policy).Statement : one.Action if one.Effect == "Allow"]) : action if !can(regex("^[a-z0-9-]+:(Describe|Get|List)[A-Za-z]+$", action)) && action != "kms:Decrypt"]) == 0
+    error_message = "It describes, gets and lists; it writes nothing, also no lock."
+  }
+  assert {
+    condition     = length([for action in flatten([for one in jsondecode(aws_iam_role_policy.plan[0].policy).Statement : one.Action if one.Effect == "Allow"]) : action if contains(["dynamodb:GetItem", "ecr:GetAuthorizationToken", "ecr:GetDownloadUrlForLayer", "logs:GetLogEvents", "secretsmanager:GetSecretValue", "ssm:GetParameter"], action)]) == 0
+    error_message = "How things are set up, not what is in them."
+  }
+  assert {
+    condition = [for one in jsondecode(aws_iam_role_policy.plan[0].policy).Statement : one if one.Effect == "Deny"] == [{
+      Sid      = "NoValueOfASecret"
+      Effect   = "Deny"
+      Action   = ["secretsmanager:BatchGetSecretValue", "secretsmanager:GetSecretValue", "ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:GetParametersByPath"]
+      Resource = "*"
+    }]
+    error_message = "No value of a secret, whatever else is attached to the role."
+  }
+  assert {
+    condition     = flatten([for one in jsondecode(aws_iam_role_policy.plan[0].policy).Statement : one.Resource if contains(one.Action, "s3:GetObject")]) == ["arn:aws:s3:::state-123456789012/production.tfstate"]
+    error_message = "Of all objects it reads the state alone."
+  }
+  assert {
+    condition = [for one in jsondecode(aws_iam_role_policy.plan[0].policy).Statement : one.Condition if contains(one.Action, "kms:Decrypt")] == [{
+      "ForAnyValue:StringEquals" = { "kms:ResourceAliases" = "alias/aws/s3" }
+      StringEquals = {
+        "kms:ViaService"                   = "s3.ap-northeast-2.amazonaws.com"
+        "kms:EncryptionContext:aws:s3:arn" = ["arn:aws:s3:::state-123456789012", "arn:aws:s3:::state-123456789012/production.tfstate"]
+      }
+    }]
+    error_message = "It decrypts the state alone, and through S3."
+  }
+  assert {
+    condition = sort(flatten([for one in jsondecode(aws_iam_role_policy.plan[0].policy).Statement : one.Action if one.Effect == "Allow" && contains(flatten([one.Resource]), "*")])) == sort([
+      "application-autoscaling:DescribeScalableTargets", "application-autoscaling:DescribeScalingPolicies",
+      "ec2:DescribeAddresses", "ec2:DescribeAddressesAttribute", "ec2:DescribeFlowLogs", "ec2:DescribeInternetGateways",
+      "ec2:DescribeNatGateways", "ec2:DescribeNetworkAcls", "ec2:DescribeNetworkInterfaces", "ec2:DescribePrefixLists",
+      "ec2:DescribeRouteTables", "ec2:DescribeSecurityGroupRules", "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets",
+      "ec2:DescribeVpcEndpoints", "ec2:DescribeVpcs",
+      "ecs:DescribeTaskDefinition",
+      "elasticloadbalancing:DescribeCapacityReservation", "elasticloadbalancing:DescribeListenerAttributes",
+      "elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancerAttributes",
+      "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTags",
+      "elasticloadbalancing:DescribeTargetGroupAttributes", "elasticloadbalancing:DescribeTargetGroups",
+      "kms:ListAliases",
+      "logs:DescribeLogGroups", "logs:DescribeQueryDefinitions",
+      "servicediscovery:ListTagsForResource",
+      "sns:GetSubscriptionAttributes",
+    ])
+    error_message = "Only actions that know no narrower resource may be allowed on all."
+  }
+  assert {
+    condition     = length(aws_iam_role_policy.plan[0].policy) < 10240
+    error_message = "IAM takes 10,240 characters of inline policies for a role."
+  }
+}
+
+run "no_repository_no_role_of_a_workflow" {
+  command = plan
+  module {
+    source = "./modules/iam"
+  }
+  variables {
+    name                 = "test"
+    region               = "ap-northeast-2"
+    account_id           = "123456789012"
+    kms_key_arn          = "arn:aws:kms:ap-northeast-2:123456789012:key/mocked"
+    repository_arn       = "arn:aws:ecr:ap-northeast-2:123456789012:repository/mocked"
+    file_system_arn      = "arn:aws:elasticfilesystem:ap-northeast-2:123456789012:file-system/fs-01234567"
+    access_point_arn     = "arn:aws:elasticfilesystem:ap-northeast-2:123456789012:access-point/fsap-0123456789abcdef0"
+    store                = null
+    topic_arn            = "arn:aws:sns:ap-northeast-2:123456789012:mocked"
+    table_arns           = []
+    plain_secret_arns    = ["arn:aws:secretsmanager:ap-northeast-2:123456789012:secret:plain"]
+    keyed_secret_arns    = ["arn:aws:secretsmanager:ap-northeast-2:123456789012:secret:keyed"]
+    cluster_name         = "mocked"
+    log_group_arn_prefix = "arn:aws:logs:ap-northeast-2:123456789012:log-group:/ecs/test"
+    enable_exec          = false
+    github_repository    = ""
+    github_environment   = "production"
+    github_plans         = true
+    broker_name          = "mocked"
+    state                = { bucket = "state-123456789012", key = "production.tfstate" }
+  }
+  assert {
+    condition     = length(aws_iam_role.plan) == 0 && length(aws_iam_role.deploy) == 0 && length(aws_iam_openid_connect_provider.github) == 0
+    error_message = "Without a repository nobody at GitHub is trusted."
+  }
+}
+
 run "store" {
   command = apply
   module {

@@ -112,6 +112,11 @@ run "default" {
   }
 
   assert {
+    condition     = output.deploy_role_arn != null && output.plan_role_arn == null
+    error_message = "Expected a role for releases; one that reads the state only where it is asked for."
+  }
+
+  assert {
     condition     = output.store_url == null && !contains(keys(output.settings), "TRADING_ASSETS_STORE_URL") && !contains(module.iam.all_actions, "s3:PutObject")
     error_message = "Candles are on EFS unless S3 is asked for."
   }
@@ -179,6 +184,11 @@ run "candles_in_s3" {
   command = apply
   variables {
     candles_in_s3 = true
+    github_plans  = true
+  }
+  assert {
+    condition     = output.plan_role_arn != null
+    error_message = "Expected a role for plans of pull requests."
   }
   assert {
     condition     = output.store_url == "s3://crypto-trading-store-123456789012/production"

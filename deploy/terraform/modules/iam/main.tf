@@ -123,15 +123,16 @@ locals {
     ]
   }
 
-  # What has no narrower resource. tests/rules.tftest.hcl lets these pass, and nothing else.
+  # What has no narrower resource. tests/rules.tftest.hcl lets these pass, and nothing else; of the role in plan.tf,
+  # tests/modules.tftest.hcl has the list.
   actions_on_everything = flatten([
     for policy in concat(values(local.execution_policies), values(local.task_policies), [local.deploy_policy]) : [
       for statement in policy.Statement : statement.Action if contains(flatten([statement.Resource]), "*")
     ]
   ])
   all_actions = flatten([
-    for policy in concat(values(local.execution_policies), values(local.task_policies), [local.deploy_policy]) : [
-      for statement in policy.Statement : statement.Action
+    for policy in concat(values(local.execution_policies), values(local.task_policies), [local.deploy_policy, local.plan_policy]) : [
+      for statement in policy.Statement : statement.Action if statement.Effect == "Allow"
     ]
   ])
 }
@@ -162,7 +163,8 @@ resource "aws_iam_role_policy" "task" {
   policy   = jsonencode(local.task_policies[each.key])
 }
 
-# Workflows of one repository, in one of its environments; no key of AWS is kept at GitHub.
+# Workflows of one repository, in one of its environments, or of its pull requests (plan.tf). No key of AWS is kept at
+# GitHub.
 resource "aws_iam_openid_connect_provider" "github" {
   count          = var.github_repository == "" ? 0 : 1
   url            = "https://token.actions.githubusercontent.com"

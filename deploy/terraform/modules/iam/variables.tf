@@ -21,3 +21,12 @@ variable "log_group_arn_prefix" { type = string }
 variable "enable_exec" { type = bool }
 variable "github_repository" { type = string }
 variable "github_environment" { type = string }
+variable "github_plans" { type = bool }
+variable "broker_name" { type = string }
+# Bucket and key of Terraform's state, which a plan reads.
+variable "state" {
+  type = object({
+    bucket = string
+    key    = string
+  })
+}

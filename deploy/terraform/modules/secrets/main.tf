@@ -1,5 +1,5 @@
-# Their values are put in by hand (docs/howto/deploy_aws.md), so that they are not in the state; only the broker's
-# password must be, because the broker is made with it.
+# Their values are put in by hand (docs/howto/deploy_aws.md). A value that Terraform puts in is in the state, and each plan
+# reads it back, so whoever plans would need the right to read it.
 locals {
   names = {
     bybit-api-key    = "Key of the account at Bybit"
@@ -19,10 +19,4 @@ resource "aws_secretsmanager_secret" "this" {
   description             = each.value
   kms_key_id              = var.kms_key_arn
   recovery_window_in_days = 7
-}
-
-resource "aws_secretsmanager_secret_version" "broker" {
-  count         = var.broker_password == "" ? 0 : 1
-  secret_id     = aws_secretsmanager_secret.this["broker-password"].id
-  secret_string = var.broker_password
 }
