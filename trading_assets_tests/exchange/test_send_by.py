@@ -18,8 +18,7 @@ from trading_assets.core.settings import Settings
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.rate_limits import BATCH, Permit, RetryAfter
 from trading_assets.exchange.transport import Connection, Transport
-from trading_assets.trading import context
-from trading_assets.trading.grid import booking
+from trading_assets.trading import context, kept
 from trading_assets.trading.saga import steps
 from trading_assets_tests.exchange.stub import DROPPED, KEYS, Reply, Request, Stub, envelope, serving
 
@@ -238,4 +237,4 @@ def test_what_is_signed_at_the_last_moment_is_refused_before_anybody_settles_it(
         for name in ("recv_window_ms", "max_clock_offset_ms")
     )
     assert context.SEND_WITHIN_MS + window + offset < steps.RECOVER_AFTER_MS
-    assert booking.SEND_WITHIN_MS + window + offset < booking.LOST_AFTER_MS
+    assert kept.SEND_WITHIN_MS + window + offset < kept.LOST_AFTER_MS
