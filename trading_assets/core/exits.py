@@ -36,6 +36,9 @@ class ExitReason(IntEnum):
 AT_CLOSE = frozenset({ExitReason.SIGNAL, ExitReason.TIME, ExitReason.ROI})
 """Exits that are decided at a close and made there, at the market."""
 
+AT_CLOSE_WORDS = frozenset(reason.word for reason in AT_CLOSE)
+"""The same, as rows name them."""
+
 
 class Standing(NamedTuple):
     """Prices of stop and target of a position."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from trading_assets.core import trace
 from trading_assets.core.errors import TradingAssetsError
-from trading_assets.core.exits import AT_CLOSE
+from trading_assets.core.exits import AT_CLOSE_WORDS
 from trading_assets.core.foreign_text import get_logger, plain
 from trading_assets.core.messages import Kind, Message
 from trading_assets.core.models import ContractStatus, Instrument, is_leaving
@@ -33,8 +33,6 @@ DUPLICATE_WINDOW_MS = 300_000
 SAME_PRICE = 0.001
 
 _FLAG = "a flag is off"
-
-AT_CLOSE_WORDS = frozenset(reason.word for reason in AT_CLOSE)
 
 Load = Callable[[str, Timeframe, Strategy], StrategyData]
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from trading_assets.core.exits import AT_CLOSE
+from trading_assets.core.exits import AT_CLOSE_WORDS
 from trading_assets.core.timeframes import iso
 from trading_assets.ledger import signals
 from trading_assets.ledger.exit_decisions import PARTS, ExitDecision
@@ -18,8 +18,6 @@ SETTLE_MS = 5_000
 
 LATE_MS = 60_000
 """A plan that is asked later after a close was asked late: nothing ran, or the candle was not there."""
-
-AT_CLOSE_WORDS = frozenset(reason.word for reason in AT_CLOSE)
 
 SAME = 1e-9
 """Relative difference of two prices that are the same."""
