@@ -139,15 +139,16 @@ class _AccountTrial(Trial):
         return len(self._two.reserved() - self._before_half)
 
     def _is_enough(self) -> bool:
-        """Enough deaths, and what both accounts are compared by: a closing, and orders after the other's halt."""
-        seen = self._before_half and (self._is_halted or self.second_half) and self._booked_closings()
-        return super()._is_enough() and bool(seen)
+        """Enough deaths, and what both accounts are compared by: orders after the other's halt."""
+        return super()._is_enough() and bool(self._before_half) and (self._is_halted or self.second_half > 0)
 
     def _round(self) -> None:
         super()._round()
         settings = self._site.settings
         self.most_open = max(self.most_open, len(orders.occupying(self._database, settings.account)))
-        if not self._before_half and self._report.kills * 2 >= self._wanted and self._booked_closings():
+        is_half = self._report.kills * 2 >= self._wanted
+        if not self._before_half and is_half and self._entries and self._booked_closings():
+            # not before a signal's order was executed: a grid or a plan may have closed first, and a halt opens no more
             self._before_half = self._two.reserved()
             if self._is_halted:
                 now_ms = self._exchange.now_ms()

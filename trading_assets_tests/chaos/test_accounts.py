@@ -25,4 +25,5 @@ def test_killed_traders_of_two_accounts_keep_books_limits_and_halts_apart(on_pos
     assert {name: one["kills"] >= KILLS for name, one in report.accounts.items()} == {"main": True, SECOND: True}
     assert report.second_half["main"] == 0 < report.second_half[SECOND], "one was halted half-way, one went on"
     assert report.sizes == {"main": [100.0], SECOND: [float(LIMITS["position_size"])]}
-    assert all(one["orders"] and one["closings"] for one in report.accounts.values())
+    figures = {name: (one["orders"], one["closings"]) for name, one in report.accounts.items()}
+    assert all(orders and closed for orders, closed in figures.values()), f"orders and closings: {figures}"
