@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
 
 import dagster as dg
@@ -119,3 +120,11 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
 
 
 defs = build_definitions()
+
+
+def research_job() -> dg.JobDefinition:
+    """The job `research`, made anew: what a backfill runs, in each of its processes."""
+    return build_definitions().resolve_job_def("research")
+
+
+gc.freeze()  # a full collection need not look at everything that was imported: a tenth of a second each, in every run

@@ -1,8 +1,8 @@
 """`trading-assets bench backfill` and `bench hour`: what research costs through Dagster, from an empty home.
 
-Each run is a process of its own, with a home, a database and a Dagster instance on disk of its own; the embedded
-exchange is another process, with its clock standing, so that the market is the same in every measurement. CPU time is
-of all threads; wall time on a machine that does other things says little.
+Each measurement is a process of its own, or several, with a home, a database and a Dagster instance on disk of its own;
+the embedded exchange is another process, with its clock standing, so that the market is the same in every measurement.
+CPU time is of all threads; wall time on a machine that does other things says little.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _LONGEST_S = 4 * 3600
 _DEFAULT_COINS = 80
 
 
-def backfill(days: int, symbols: int, stores: Stores = SQLITE) -> dict[str, Any]:
-    """A backfill of so many days, one run from scan to selections, from an empty candle store.
+def backfill(days: int, symbols: int, stores: Stores = SQLITE, processes: int = 1) -> dict[str, Any]:
+    """A backfill of so many days, from scan to selections, from an empty candle store, in so many processes.
 
     Raises:
         StorageError: the run failed; the message has its last words.
     """
-    (report,) = _runs([(END_MS - days * 24 * HOUR_MS, days * 24)], symbols, stores)
+    (report,) = _runs([(END_MS - days * 24 * HOUR_MS, days * 24)], symbols, stores, processes)
     return report
 
 
@@ -57,13 +57,13 @@ def hour(symbols: int) -> dict[str, Any]:
 
 def table(report: dict[str, Any], title: str) -> Table:
     """A report for a person: where the time went, by stage."""
-    disk = report["disk"]
+    disk, peaks = report["disk"], " and ".join(f"{peak:,}" for peak in report["peaks_mb"])
     rows = ", ".join(f"{count:,} {name}" for name, count in report["rows"].items())
     shown = Table(
         "stage", "CPU s", "wall s",
         title=f"{title}: {report['wall_s']:.0f} s of wall time, {report['cpu_s']:.0f} s of CPU and "
         f"{report['start_up_cpu_s']:.1f} s to start, exchange {report['exchange_cpu_s']:.0f} s of CPU, "
-        f"peak {report['peak_mb']:,} MB; {report['materialisations']:,} materialisations; {rows}; ledger "
+        f"peak {peaks} MB; {report['materialisations']:,} materialisations; {rows}; ledger "
         f"{disk['ledger_mb']:,.1f} MB, and with {disk['days_sealed']} days sealed {disk['ledger_sealed_mb']:,.1f} and "
         f"{disk['files_mb']:,.1f} MB of files, in {disk['seal_cpu_s']:.1f} s of CPU",
         title_justify="left",
@@ -73,19 +73,23 @@ def table(report: dict[str, Any], title: str) -> Table:
     return shown
 
 
-def _runs(runs: list[tuple[int, int]], symbols: int, stores: Stores = SQLITE) -> list[dict[str, Any]]:
+def _runs(
+    runs: list[tuple[int, int]], symbols: int, stores: Stores = SQLITE, processes: int = 1
+) -> list[dict[str, Any]]:
     coins = _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else MAX_COINS
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         environment = measured_environment(home, symbols, coins, stores)
         with standing_exchange(home, coins, END_MS + _SECONDS_AFTER * 1000) as exchange:
-            return [_run(first_ms, hours, environment, exchange) for first_ms, hours in runs]
+            return [_run(first_ms, hours, processes, environment, exchange) for first_ms, hours in runs]
 
 
-def _run(first_ms: int, hours: int, environment: dict[str, str], exchange: psutil.Process) -> dict[str, Any]:
+def _run(
+    first_ms: int, hours: int, processes: int, environment: dict[str, str], exchange: psutil.Process
+) -> dict[str, Any]:
     before, began = cpu_s(exchange), time.perf_counter()
     report = run_measured(
-        "trading_assets.bench.run_process", first_ms, hours, environment=environment, timeout_s=_LONGEST_S
+        "trading_assets.bench.run_process", first_ms, hours, processes, environment=environment, timeout_s=_LONGEST_S
     )
     steps = report.pop("steps")
     return {
@@ -98,14 +102,16 @@ def _run(first_ms: int, hours: int, environment: dict[str, str], exchange: psuti
 
 
 def stages(steps: dict[str, dict[str, float]], report: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Seconds of each stage; what is in no step is Dagster's: planning, and events of the run."""
+    """Seconds of each stage, of all processes together; what is in no step is start-up, sealing, and Dagster's planning
+    and events."""
     found: dict[str, dict[str, float]] = {}
     for step, seconds in steps.items():
         name = "schema checks" if step.endswith("SCHEMA") else _STAGES.get(step.split("__")[0], "backtest checks")
         stage = found.setdefault(name, {"cpu_s": 0.0, "wall_s": 0.0})
         for kind, value in seconds.items():
             stage[kind] = round(stage[kind] + value, 2)
-    rest = {kind: round(report[kind] - sum(stage[kind] for stage in found.values()), 2) for kind in ("cpu_s", "wall_s")}
+    whole = {"cpu_s": report["cpu_s"], "wall_s": report["wall_s"] * report["processes"]}
+    rest = {kind: round(whole[kind] - sum(stage[kind] for stage in found.values()), 2) for kind in whole}
     return {**found, "between steps": rest}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 import warnings
@@ -15,12 +16,12 @@ from typing import Any
 
 import dagster as dg
 
-from trading_assets.core.memory import peak_mb
 from trading_assets.core.schemas import HOURLY_TABLES
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, local_ms
-from trading_assets.definitions import build_definitions
-from trading_assets.defs.backfill import backfill, research_range
+from trading_assets.definitions import research_job
+from trading_assets.defs.backfill import backfill
+from trading_assets.defs.backfill_processes import Told
 from trading_assets.ledger import sealing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
@@ -29,64 +30,67 @@ DAY_HOURS = 24
 
 
 class _Steps:
-    """Wall and CPU seconds of each step in all runs, and the peak of memory until its end, told by Dagster's events."""
+    """Wall and CPU seconds of each step in all runs, and the peak of memory of each process."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, dict[str, float]] = {}
-        self.peaks_mb: dict[str, int] = {}
+        self.peaks_mb: dict[int, float] = {}
         self.materialisations = 0
-        self._began: dict[str, tuple[float, float]] = {}
+        self._began: dict[tuple[int, str], Told] = {}
 
-    def follow(self, entry: dg.EventLogEntry) -> None:
-        event = entry.dagster_event
-        if event is None or event.step_key is None:
+    def follow(self, told: Told) -> None:
+        self.peaks_mb[told.process] = told.peak_mb
+        if told.step is None:
             return
-        now = time.perf_counter(), time.process_time()
-        if event.event_type is dg.DagsterEventType.STEP_START:
-            self._began[event.step_key] = now
-        elif event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
+        if told.kind is dg.DagsterEventType.STEP_START:
+            self._began[told.process, told.step] = told
+        elif told.kind is dg.DagsterEventType.ASSET_MATERIALIZATION:
             self.materialisations += 1
-        elif event.event_type is dg.DagsterEventType.STEP_SUCCESS:
-            wall, cpu = self._began[event.step_key]
-            before = self.seconds.get(event.step_key, {"wall_s": 0.0, "cpu_s": 0.0})
-            self.seconds[event.step_key] = {
-                "wall_s": round(before["wall_s"] + now[0] - wall, 2),
-                "cpu_s": round(before["cpu_s"] + now[1] - cpu, 2),
+        elif told.kind is dg.DagsterEventType.STEP_SUCCESS:
+            began = self._began[told.process, told.step]
+            wall_s, cpu_s = told.wall_s - began.wall_s, told.cpu_s - began.cpu_s
+            before = self.seconds.get(told.step, {"wall_s": 0.0, "cpu_s": 0.0})
+            self.seconds[told.step] = {
+                "wall_s": round(before["wall_s"] + wall_s, 2),
+                "cpu_s": round(before["cpu_s"] + cpu_s, 2),
             }
-            self.peaks_mb[event.step_key] = round(peak_mb())
-            print(f"{event.step_key} {now[0] - wall:.1f} s, {peak_mb():.0f} MB", file=sys.stderr, flush=True)
+            print(f"{told.step} {wall_s:.1f} s, {told.peak_mb:.0f} MB", file=sys.stderr, flush=True)
 
 
-def measure(first_ms: int, hours: int) -> dict[str, Any]:
+def measure(first_ms: int, hours: int, processes: int = 1) -> dict[str, Any]:
     """Run the research of a range of hours, the first given by its start in UTC ms.
 
     Returns:
-        Wall and CPU seconds of the run and of the process before it, peak memory, seconds of each step, and rows.
+        Wall seconds, CPU seconds of all processes, those of this one before the runs, peak memory of each process that
+        ran them, seconds of each step, and rows.
     """
     warnings.filterwarnings("ignore", module="dagster.*")
-    job = build_definitions().resolve_job_def("research")
     steps = _Steps()
-    with dg.DagsterInstance.get() as instance:
-        loaded = time.process_time()
-        began = time.perf_counter()
-        if hours == 1:
-            research_range(instance, job, first_ms, hours, steps.follow)
-        else:
-            for _ in backfill(instance, job, first_ms, first_ms + (hours - 1) * HOUR_MS, steps.follow):
-                pass
-        wall, cpu = time.perf_counter() - began, time.process_time() - loaded
+    loaded, began = _cpu_s(), time.perf_counter()
+    with dg.DagsterInstance.get():  # before the processes: it makes the tables
+        last_ms = first_ms + (hours - 1) * HOUR_MS
+        for _ in backfill(research_job, first_ms, last_ms, steps.follow, processes=processes):
+            pass
+    wall, cpu = time.perf_counter() - began, _cpu_s() - loaded
     return {
         "hours": hours,
+        "processes": len(steps.peaks_mb),
         "wall_s": round(wall, 1),
         "cpu_s": round(cpu, 1),
         "start_up_cpu_s": round(loaded, 1),
-        "peak_mb": round(peak_mb()),
+        "peak_mb": round(max(steps.peaks_mb.values())),
+        "peaks_mb": [round(peak) for peak in steps.peaks_mb.values()],
         "materialisations": steps.materialisations,
         "rows": _rows(first_ms, hours),
         "steps": steps.seconds,
-        "peaks_mb": steps.peaks_mb,
         "disk": _disk(),
     }
+
+
+def _cpu_s() -> float:
+    """Of this process and of those that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _disk() -> dict[str, float]:
@@ -123,5 +127,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("first_ms", type=int)
     parser.add_argument("hours", type=int)
+    parser.add_argument("processes", type=int)
     arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.first_ms, arguments.hours)))
+    print(json.dumps(measure(arguments.first_ms, arguments.hours, arguments.processes)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,9 +14,11 @@ from trading_assets.cli.console import open_console
 from trading_assets.cli.opening import announce
 from trading_assets.core.deadline import ends_within
 from trading_assets.core.errors import ConfigurationError
-from trading_assets.core.memory import peak_mb
 from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, first_hour_ms, floor_ms, hour_key, iso, last_hour_ms
+
+if TYPE_CHECKING:
+    from trading_assets.defs.backfill_processes import Told
 
 
 @click.command()
@@ -26,7 +30,14 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS, first_hour_ms, floor
     is_flag=True,
     help="Research each hour with the settings that were used when it ended.  [default: with today's]",
 )
-def backfill(first: str | None, last: str | None, days: int | None, as_of_settings: bool) -> None:
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    help="Runs at once, each in a process of about 1 GB.  [default: one a core, where there is memory and work for it]",
+)
+def backfill(
+    first: str | None, last: str | None, days: int | None, as_of_settings: bool, processes: int | None
+) -> None:
     """Scan, candles, backtests and selections of a range of hours, each as of its own end.
 
     Runs of 7 days at most, shown by the UI like any other. Hours that were researched before are researched again.
@@ -41,10 +52,8 @@ def backfill(first: str | None, last: str | None, days: int | None, as_of_settin
     with console.status("asking the exchange for its time"), asking:
         newest = floor_ms(open_market_data(settings).now_ms(), HOUR_MS) - HOUR_MS
     with console.status("loading the definitions"):
-        from trading_assets.definitions import build_definitions  # noqa: PLC0415
+        from trading_assets.definitions import research_job  # noqa: PLC0415
         from trading_assets.defs import backfill as runs  # noqa: PLC0415 (imports dagster)
-
-        job = build_definitions().resolve_job_def("research")
     last_ms = min(last_hour_ms(last) or newest, newest)
     first_ms = first_hour_ms(first) if days is None else last_ms + HOUR_MS - days * DAY_MS
     oldest = runs.first_partition_ms()
@@ -55,26 +64,39 @@ def backfill(first: str | None, last: str | None, days: int | None, as_of_settin
         )
     warnings.filterwarnings("ignore", module="dagster.*")
     hours = (last_ms - first_ms) // HOUR_MS + 1
-    began = time.perf_counter(), time.process_time()
-    with runs.find_instance(Path.cwd()) as instance, console.status("starting the run") as status:
+    at_once = processes or runs.processes_by_default(hours)
+    began = time.perf_counter(), _cpu_s()
+    done, peaks_mb = 0, dict[int, float]()
+    with runs.find_instance(Path.cwd()), console.status("starting the run") as status:
         console.print(
             "each hour is researched with the settings that were used when it ended"
             if as_of_settings
             else "every hour is researched with today's settings; --as-of-settings takes those of the hour"
         )
-        for run_id, begin, of_run in runs.backfill(
-            instance,
-            job,
-            first_ms,
-            last_ms,
-            lambda entry: status.update(runs.progress_text(entry) or status.status),
-            as_of_settings=as_of_settings,
+
+        def follow(told: Told) -> None:
+            peaks_mb[told.process] = told.peak_mb
+            if told.text is not None:
+                status.update(f"{done} of {hours} hours; {told.text}")
+
+        for one in runs.backfill(
+            research_job, first_ms, last_ms, follow, as_of_settings=as_of_settings, processes=at_once
         ):
-            console.print(f"run {run_id}: {of_run} hours from {iso(begin)}", highlight=False)
-    wall, cpu = time.perf_counter() - began[0], time.process_time() - began[1]
+            begin, of_run = one.given
+            done += of_run
+            console.print(f"run {one.run_id}: {of_run} hours from {iso(begin)}", highlight=False)
+    wall, cpu = time.perf_counter() - began[0], _cpu_s() - began[1]
+    memory = " and ".join(f"{peak:,.0f} MB" for peak in peaks_mb.values())
+    each = " in its processes" if len(peaks_mb) > 1 else ""
     console.print(
-        f"{hours} hours in {wall:.0f} s, {cpu:.0f} s of CPU, at most {peak_mb():,.0f} MB. Next: "
+        f"{hours} hours in {wall:.0f} s, {cpu:.0f} s of CPU, at most {memory}{each}. Next: "
         f"trading-assets report walk-forward --from {hour_key(first_ms)} --to {hour_key(last_ms)}",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _cpu_s() -> float:
+    """Processor time of this process and of those that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -1,4 +1,4 @@
-"""Researches a range of hours in this process, as runs of the job `research` that the UI shows like any other.
+"""Researches a range of hours, as runs of the job `research` that the UI shows like any other.
 
 The command `trading-assets backfill` calls this; it decides which hours, and what is printed.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import dagster as dg
@@ -15,7 +16,8 @@ import dagster as dg
 from trading_assets.core import memory
 from trading_assets.core.errors import ConfigurationError, DataError
 from trading_assets.core.foreign_text import get_logger
-from trading_assets.core.timeframes import HOUR_MS, iso, local_ms
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS, floor_ms, iso, local_ms
+from trading_assets.defs.backfill_processes import Ended, MakeJob, Range, Told, in_processes
 from trading_assets.defs.instance.concurrency_groups import BACKFILL, RESEARCH
 from trading_assets.defs.instance.dagster_private import InMemoryJob, execute_run
 from trading_assets.defs.partitions import hourly, key_of
@@ -26,8 +28,18 @@ from trading_assets.ledger import sealing
 _log = get_logger(__name__)
 
 HOURS_OF_A_RUN = 7 * 24
-"""A run holds the rows of all its hours in memory, and in SQL until they are sealed: a longer range is several runs,
-one after the other."""
+"""A run holds the rows of all its hours in memory, and in SQL until they are sealed: a longer range is several runs."""
+
+MEMORY_OF_A_PROCESS_MB = 1_500
+"""By default there are no more processes than have so much each."""
+
+LEAST_HOURS_OF_A_PROCESS = 4 * 24
+"""A process takes as long to begin as for some days."""
+
+_MOST_PROCESSES = 8
+"""By default. All write one ledger and one history."""
+
+_DAY = 24
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
@@ -66,57 +78,103 @@ def research_range(
 
 
 def backfill(
-    instance: dg.DagsterInstance,
-    job: dg.JobDefinition,
+    make_job: MakeJob,
     first_ms: int,
     last_ms: int,
-    follow: Follow,
+    follow: Callable[[Told], None],
     *,
     as_of_settings: bool = False,
-) -> Iterator[tuple[str, int, int]]:
-    """Research the hours from `first_ms` to `last_ms` (starts of hours, UTC ms), the oldest run first.
+    processes: int = 1,
+) -> Iterator[Ended]:
+    """Research the hours from `first_ms` to `last_ms` (starts of hours, UTC ms), on the instance of `DAGSTER_HOME`.
 
-    Backtests that are old enough are sealed after each run.
+    The oldest run begins first. Backtests that are old enough are sealed after each run.
+
+    Args:
+        follow: called with every event of every run.
+        processes: runs at once.
 
     Yields:
-        Of each run that succeeded: its id, its first hour, and how many hours it has written.
+        Each run that succeeded.
 
     Raises:
         DataError: a run failed; what it had written before stays.
     """
-    for begin in range(first_ms, last_ms + 1, HOURS_OF_A_RUN * HOUR_MS):
-        hours = min((last_ms - begin) // HOUR_MS + 1, HOURS_OF_A_RUN)
-        result = research_range(
-            instance, job, begin, hours, follow, raise_on_error=False, as_of_settings=as_of_settings
-        )
-        if not result.success:
-            raise DataError(
-                f"run {result.run_id} failed: {_why(result)}. What it had written before stays; mend it and give the "
-                "same command again"
-            )
-        _seal()
-        memory.give_back()
-        yield result.run_id, begin, hours
+    ranges = ranges_of(first_ms, last_ms, processes)
+    if min(processes, len(ranges)) == 1:
+        ended = _here(make_job, ranges, follow, as_of_settings=as_of_settings)
+    else:
+        ended = in_processes(ranges, processes, make_job, _run_one, follow, as_of_settings=as_of_settings)
+    left = list(ranges)
+    with closing(ended):
+        for one in ended:
+            if one.failed is not None:
+                raise DataError(
+                    f"run {one.run_id} failed: {one.failed}. What it had written before stays; mend it and give the "
+                    "same command again"
+                )
+            left.remove(one.given)
+            _seal(left[0][0] if left else None)
+            yield one
 
 
-def _seal() -> None:
-    """Seal what is old enough now: however long the range, SQL has the backtests of a run and some days."""
+def ranges_of(first_ms: int, last_ms: int, processes: int) -> list[Range]:
+    """The runs of a range: each process has one at least, and a day is in one run where it can be."""
+    hours = (last_ms - first_ms) // HOUR_MS + 1
+    turns = -(-hours // (processes * HOURS_OF_A_RUN))
+    longest = -(-hours // (processes * turns))
+    if longest > _DAY:
+        longest = min(-(-longest // _DAY) * _DAY, HOURS_OF_A_RUN)
+    found, begin = list[Range](), first_ms
+    while begin <= last_ms:
+        end = begin + longest * HOUR_MS
+        if longest >= _DAY:
+            end = floor_ms(end, DAY_MS)
+        end = min(end, last_ms + HOUR_MS)
+        found.append((begin, (end - begin) // HOUR_MS))
+        begin = end
+    return found
+
+
+def processes_by_default(hours: int) -> int:
+    """For a range of so many hours: one for each core that may be used, where there is memory and work for it."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = int(memory.limit_mb()[0] // MEMORY_OF_A_PROCESS_MB)
+    return max(min(cores, most, hours // LEAST_HOURS_OF_A_PROCESS, _MOST_PROCESSES), 1)
+
+
+def _here(
+    make_job: MakeJob, ranges: Sequence[Range], follow: Callable[[Told], None], *, as_of_settings: bool
+) -> Generator[Ended, None, None]:
+    """The runs in this process, one after the other."""
+    job = make_job()
+    with dg.DagsterInstance.get() as instance:
+        for given in ranges:
+            yield _run_one(instance, job, given, lambda entry: follow(Told.of(entry)), as_of_settings)
+            memory.give_back()
+
+
+def _run_one(
+    instance: dg.DagsterInstance, job: dg.JobDefinition, given: Range, follow: Follow, as_of_settings: bool
+) -> Ended:
+    begin, hours = given
+    result = research_range(instance, job, begin, hours, follow, raise_on_error=False, as_of_settings=as_of_settings)
+    return Ended(given, result.run_id, None if result.success else _why(result))
+
+
+def _seal(before_ms: int | None = None) -> None:
+    """Seal what is old enough now: however long the range, SQL has the backtests of some runs and some days.
+
+    Args:
+        before_ms: but no day that ends later: a run may be writing it.
+    """
     ledger = DatabaseResource().get()
     before = sealing.before_ms(ledger, SettingsResource().of_research().seal_results_after_days)
     if before is None:
         return
+    before = before if before_ms is None else min(before, before_ms)
     for day, why in sealing.seal(ledger, before, local_ms).failed.items():
         _log.warning("the backtests of %s were not sealed, and stay in SQL: %s", iso(day)[:10], why)
-
-
-def progress_text(entry: dg.EventLogEntry) -> str | None:
-    """What an event means to a person who waits: the step that began, or a line of its log; None for other events."""
-    event = entry.dagster_event
-    if event is None:
-        return entry.user_message.strip() or None
-    if event.event_type is dg.DagsterEventType.STEP_START and event.step_key is not None:
-        return event.step_key.replace("__", "/")
-    return None
 
 
 def first_partition_ms() -> int:

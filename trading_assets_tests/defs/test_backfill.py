@@ -32,12 +32,14 @@ def checkout(small: RunningExchange, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_a_range_becomes_runs_that_the_ui_shows_and_rows_of_its_hours(
-    checkout: Path, researched: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+    checkout: Path, researched: dict[str, pd.DataFrame], monkeypatch: pytest.MonkeyPatch, processes: int
 ) -> None:
     monkeypatch.setenv("DAGSTER_HOME", str(checkout))
     monkeypatch.setattr(backfill, "HOURS_OF_A_RUN", 1)
-    answer = CliRunner().invoke(cli, ["backfill", "--from", HOUR_KEY, "--to", NEXT_KEY])
+    arguments = ["backfill", "--from", HOUR_KEY, "--to", NEXT_KEY, "--processes", str(processes)]
+    answer = CliRunner().invoke(cli, arguments)
     assert answer.exit_code == 0, answer.output
     assert f"report walk-forward --from {HOUR_KEY} --to {NEXT_KEY}" in answer.output
     assert_same(researched, tables([HOUR]))
