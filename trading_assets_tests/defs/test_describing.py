@@ -9,7 +9,7 @@ from trading_assets.defs.assets.common import IN_FULL, ByHour, describe_hours
 from trading_assets.defs.partitions import key_of
 
 FIRST = 1_772_413_200_000
-HOURS = [FIRST + number * HOUR_MS for number in range(IN_FULL + 2)]
+HOURS = [FIRST + number * HOUR_MS for number in range(26)]
 
 
 @dataclass
@@ -53,7 +53,7 @@ def test_the_newest_hours_show_tables_and_every_hour_its_figures() -> None:
     for at, metadata in enumerate(told.metadata.values()):
         assert metadata["number"] == at
         assert metadata["dagster/row_count"] == at % 3
-        assert metadata.get("table") == ((at, at % 3) if at >= 2 else None)
+        assert metadata.get("table") == ((at, at % 3) if at >= len(HOURS) - IN_FULL else None)
 
 
 def test_the_one_hour_of_the_hourly_job_is_shown_in_full() -> None:

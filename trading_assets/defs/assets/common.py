@@ -37,9 +37,9 @@ def backfill_policy(hours_per_run: int | None) -> dg.BackfillPolicy:
 HOURS = backfill_policy(load_settings(lenient=True).backfill_hours_per_run)
 """Of every asset of research, so that each run takes its hours through all of them."""
 
-IN_FULL = 24
-"""The newest hours of a run show tables and pictures, older ones their figures: nobody looks at a month of tables, and
-drawing and storing them would take longer than the backtests."""
+IN_FULL = 6
+"""So many newest hours of a run show tables and pictures, older ones their figures: nobody looks at a month of tables,
+and drawing and storing them would take longer than the backtests."""
 
 SETTLE_MS = 2_000
 """A candle's last trades reach the exchange's own candles a moment after its end."""
