@@ -307,10 +307,10 @@ class BacktestRunner:
         blocks.clear()
         _log_failures(frame, timeframe)
         self._tell_failures(timeframe, open_strategy_data)
-        scanned = [scans[hour][symbol] for hour, symbol in zip(frame["hour_ms"], frame["symbol"], strict=True)]
+        keys = zip(frame["hour_ms"].tolist(), frame["symbol"].tolist(), strict=True)
+        scanned, strategies = [scans[hour][symbol] for hour, symbol in keys], frame["strategy"].tolist()
         made_with: dict[str, Any] = {
-            name: [self._made_with[strategy][name] for strategy in frame["strategy"]]
-            for name in cost_columns(self._settings)
+            name: [self._made_with[strategy][name] for strategy in strategies] for name in cost_columns(self._settings)
         }
         made_with["held_back_pct"] = self._held_back
         return BACKTEST_RESULTS.conform(frame.assign(scan_id=scanned, **made_with))
