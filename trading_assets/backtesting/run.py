@@ -8,39 +8,41 @@ gets alone, to the last bit.
 from __future__ import annotations
 
 import json
-import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
-from functools import cache, lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from itertools import chain
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from trading_assets.backtesting.costs import cost_columns, costs_from
-from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
+from trading_assets.backtesting.day_panels import (
+    DayPanels,
+    OpenedByWarmUp,
+    groups,
+    split,
+    window_start_ms,
+    with_equal_times,
+)
+from trading_assets.backtesting.engine import Column, Engine, Trades
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
-from trading_assets.backtesting.kernel.panel import HourWindow, Panel, alike, panel_count
-from trading_assets.backtesting.kernel.sweep import PanelOfHour, StrategySweep, shared_indicators
+from trading_assets.backtesting.kernel.panel import Panel
+from trading_assets.backtesting.kernel.sweep import StrategySweep, shared_indicators
 from trading_assets.backtesting.kernel.sweep_result import SweepResult, merged_sets, no_figures
-from trading_assets.backtesting.liquidity import both_fills
-from trading_assets.backtesting.metrics import Metrics, mean_r, metrics, split_bar
-from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
+from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
+from trading_assets.backtesting.result_rows import Block, frame_of, log_failures, rows_of
 from trading_assets.backtesting.searching import search_window
-from trading_assets.backtesting.significance import MIN_TRADES, trades_p_value
 from trading_assets.backtesting.worker_threads import map_on_workers
-from trading_assets.core.candles import FloatArray
 from trading_assets.core.errors import DataError, StrategyError
-from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
-from trading_assets.core.timeframes import Timeframe, as_of_ms, floor_ms
+from trading_assets.core.timeframes import Timeframe
 from trading_assets.market.loading import OpenedData
 from trading_assets.market.lookback import anchor_ms, first_decided_ms
 from trading_assets.market.store import Progress
@@ -48,14 +50,6 @@ from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.declared import as_declared
 from trading_assets.strategies.failures import StrategyFailure, failure_of
 from trading_assets.strategies.registry import ConfiguredStrategy
-
-_log = get_logger(__name__)
-
-_METRICS = [field.name for field in fields(Metrics)]
-_MAX_BARS_IN_MEMORY = 1_000_000
-"""So many candles are in memory at once, 56 bytes each: a month of 1m candles of 77 coins would be 4 million."""
-
-_TOTAL_TRADES, _TOTAL_PNL = _METRICS.index("total_trades"), _METRICS.index("total_pnl")
 
 
 def production_engine() -> Engine:
@@ -68,11 +62,6 @@ def metrics_from(trades: Trades, column: Column, capital: float, held_back_pct: 
     return metrics(trades, column.candles, capital, split_bar(len(column.candles), held_back_pct))
 
 
-def window_start_ms(hour_ms: int, timeframe: Timeframe) -> int:
-    """Open of the first bar of the backtest window that ends at the hour's as-of, UTC ms."""
-    return floor_ms(as_of_ms(hour_ms), timeframe.ms) - timeframe.window_bars * timeframe.ms
-
-
 def merged_needs(strategies: Sequence[ConfiguredStrategy]) -> DataNeeds:
     """What all of them need together; funding always, since it is a cost."""
     return DataNeeds.deepest([*(strategy.needs() for strategy in strategies), DataNeeds(funding=True)])
@@ -80,9 +69,6 @@ def merged_needs(strategies: Sequence[ConfiguredStrategy]) -> DataNeeds:
 
 DataOpener = Callable[[str, Timeframe, DataNeeds, Sequence[int]], OpenedData]
 """Opens a coin's data for ascending hours: the answer gives them as of the end of each. Several threads call it."""
-
-_Opened = Mapping[str, Mapping[int, OpenedData]]
-"""By symbol and bars of warm-up."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +84,6 @@ class _Part:
     sweep: StrategySweep
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Rows of one strategy: by column what has one value per row besides the figures, and those, shape (rows, fields).
-
-    In columns a month takes a tenth of the memory: texts are shared, numbers are arrays.
-    """
-
-    columns: Mapping[str, Sequence[object] | npt.NDArray[Any]]
-    figures: FloatArray
-
-
 FailureTeller = Callable[[int, StrategyFailure], None]
 """Called with an hour (UTC ms) and what a strategy raised in it."""
 
@@ -122,62 +97,10 @@ class _Raised:
     error: Exception
 
 
-_Work = Callable[[Mapping[str, Sequence[int]]], list[_Block]]
+_Work = Callable[[Mapping[str, Sequence[int]]], list[Block]]
 
 _Reader = Callable[[str, int], OpenedData]
 """Opens the data of a symbol behind so many bars of warm-up."""
-
-
-class _Day:
-    """Coins with equal bars in hours of a day, side by side: the windows of all hours, and each hour alone.
-
-    Attributes:
-        panel: on the data of the last hour.
-        hours, symbols: of each window of `panel`.
-    """
-
-    def __init__(
-        self,
-        timeframe: Timeframe,
-        hours_of: Mapping[str, Sequence[int]],
-        data: Mapping[str, StrategyData],
-        opened: _Opened,
-        warm_up: int,
-        held_back: float,
-    ) -> None:
-        self.timeframe = timeframe
-        self._hours_of, self._opened, self._warm_up, self._held_back = hours_of, opened, warm_up, held_back
-        self._panels: dict[tuple[object, ...], Panel] = {}
-        self.symbols, self.hours = list[str](), list[int]()
-        first = min(hours[0] for hours in hours_of.values())
-        panel = self._panel([data[symbol] for symbol in hours_of], first)
-        windows = []
-        for coin, (symbol, hours) in enumerate(hours_of.items()):
-            max_prices = opened[symbol][warm_up].max_prices
-            for hour in hours:
-                self.symbols.append(symbol)
-                self.hours.append(hour)
-                max_price = max_prices.get(hour, data[symbol].max_price)
-                windows.append(HourWindow(coin, window_start_ms(hour, timeframe), as_of_ms(hour), max_price))
-        self.panel = panel if len(set(self.hours)) == 1 else panel.over(windows)
-
-    def panel_of(self, needs: DataNeeds) -> PanelOfHour:
-        """Gives the panel of an hour alone, on what was known then, as far as `needs` declares."""
-        return lambda hour_ms, one=None: self._alone(hour_ms, one).seeing(needs)
-
-    def _alone(self, hour_ms: int, one: int | None) -> Panel:
-        coins = [symbol for symbol, hours in self._hours_of.items() if hour_ms in hours]
-        if one is not None:
-            coins = [coins[one % len(coins)]]
-        key = hour_ms, *coins
-        if key not in self._panels:
-            members = [self._opened[symbol][self._warm_up](hour_ms) for symbol in coins]
-            self._panels[key] = self._panel(members, hour_ms)
-        return self._panels[key]
-
-    def _panel(self, members: Sequence[StrategyData], first_hour_ms: int) -> Panel:
-        start_ms = window_start_ms(first_hour_ms, self.timeframe)
-        return Panel.from_members(members, start_ms, self._held_back, first_decided_ms(first_hour_ms, self.timeframe))
 
 
 class BacktestRunner:
@@ -268,7 +191,7 @@ class BacktestRunner:
             declared = replace(needs(wanted(symbol)), warm_up=warm_up)
             return open_strategy_data(symbol, timeframe, declared, hours_by_symbol[symbol])
 
-        blocks: list[_Block] = []
+        blocks: list[Block] = []
         done: list[int] = []
         total = sum(map(len, hours_by_symbol.values()))
         days: dict[int, list[int]] = {}
@@ -282,18 +205,18 @@ class BacktestRunner:
             if progress is not None:
                 progress(sum(done), total)
 
-        for coins in _groups(list(hours_by_symbol), sorted(scans), timeframe, bars):
+        for coins in groups(list(hours_by_symbol), sorted(scans), timeframe, bars):
             opened = dict(zip(coins, self._pool.map(open_one, coins), strict=True))
             tasks = [
                 {symbol: [hour for hour in of_day if symbol in scans[hour]] for symbol in symbols}
                 for of_day in days.values()
-                for symbols in _split(
+                for symbols in split(
                     [symbol for symbol in coins if any(symbol in scans[hour] for hour in of_day)], bars, least
                 )
             ]
             work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts, read=read)
 
-            def counted(task: Mapping[str, Sequence[int]], work: _Work = work) -> list[_Block]:
+            def counted(task: Mapping[str, Sequence[int]], work: _Work = work) -> list[Block]:
                 found = work(task)
                 done.append(sum(map(len, task.values())))
                 return found
@@ -303,9 +226,9 @@ class BacktestRunner:
             opened.clear()  # before the next coins are read
         if not blocks:
             return BACKTEST_RESULTS.empty()
-        frame = _frame(blocks)
+        frame = frame_of(blocks)
         blocks.clear()
-        _log_failures(frame, timeframe)
+        log_failures(frame, timeframe)
         self._tell_failures(timeframe, open_strategy_data)
         keys = zip(frame["hour_ms"].tolist(), frame["symbol"].tolist(), strict=True)
         scanned, strategies = [scans[hour][symbol] for hour, symbol in keys], frame["strategy"].tolist()
@@ -334,16 +257,16 @@ class BacktestRunner:
         self,
         task: Mapping[str, Sequence[int]],
         timeframe: Timeframe,
-        opened: _Opened,
+        opened: OpenedByWarmUp,
         wanted: Callable[[str], tuple[ConfiguredStrategy, ...]],
         parts: Mapping[str, Sequence[_Part]],
         read: _Reader,
-    ) -> list[_Block]:
+    ) -> list[Block]:
         """Some coins in hours of a day: `task` has the ascending hours of each."""
         again = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts, read=read)
         members: dict[tuple[ConfiguredStrategy, ...], list[str]] = {}
         last: dict[str, Mapping[int, StrategyData]] = {}
-        blocks: list[_Block] = []
+        blocks: list[Block] = []
         for symbol, hours in task.items():
             try:
                 last[symbol] = {bars: data_at(hours[-1]) for bars, data_at in opened[symbol].items()}
@@ -364,8 +287,10 @@ class BacktestRunner:
                 if not together:
                     continue
                 by_symbol = {symbol: last[symbol][bars] for symbol in coins}
-                for some in _alike(by_symbol):
-                    day = _Day(timeframe, {one: task[one] for one in some}, by_symbol, opened, bars, self._held_back)
+                for some in with_equal_times(by_symbol):
+                    day = DayPanels(
+                        timeframe, {one: task[one] for one in some}, by_symbol, opened, bars, self._held_back
+                    )
                     try:
                         blocks += list(self._day_blocks(day, together, parts))
                     except DataError:  # of an hour, which has a row that says so; the others are not touched
@@ -389,8 +314,8 @@ class BacktestRunner:
         return blocks
 
     def _day_blocks(
-        self, day: _Day, strategies: Sequence[ConfiguredStrategy], parts: Mapping[str, Sequence[_Part]]
-    ) -> Iterator[_Block]:
+        self, day: DayPanels, strategies: Sequence[ConfiguredStrategy], parts: Mapping[str, Sequence[_Part]]
+    ) -> Iterator[Block]:
         bars = day.panel.bars_by_window.tolist()
         notional = self._settings.backtest_notional
         with shared_indicators():
@@ -413,7 +338,7 @@ class BacktestRunner:
         opened: Mapping[int, OpenedData],
         strategy: ConfiguredStrategy,
         parts: Sequence[_Part],
-    ) -> _Block:
+    ) -> Block:
         """One coin and hour of a strategy whose sets declare different warm-ups: each part on data of its own."""
         start_ms, since_ms = window_start_ms(hour, timeframe), first_decided_ms(hour, timeframe)
         try:
@@ -439,7 +364,7 @@ class BacktestRunner:
         opened: Mapping[int, OpenedData],
         strategy: ConfiguredStrategy,
         read: _Reader,
-    ) -> _Block:
+    ) -> Block:
         """One coin and hour of a strategy that searches a space: the row of the best set that the hour found."""
         assert strategy.search is not None
         start_ms, since_ms = window_start_ms(hour, timeframe), first_decided_ms(hour, timeframe)
@@ -513,62 +438,18 @@ class BacktestRunner:
         *,
         raised: bool = True,
         searched: bool = False,
-    ) -> _Block:
-        """Of each window (its hour, coin and bars) the row of the chosen parameter set, and that of the first that
-        failed.
-
-        Only a chosen set that earned anything has a p-value, since nothing else can be selected.
+    ) -> Block:
+        """See `rows_of`.
 
         Args:
             raised: whether it is the strategy that failed, where one did, and not its data.
-            searched: whether a search has proposed the sets.
         """
-        usable = outcome.usable
-        chosen = choose_parameters(outcome.figures, strategy.parameters, usable)
-        trials = trials_from(outcome.figures, usable)
-        failed: dict[int, int] = {}
-        for window, index in outcome.failures:
-            failed[window] = min(index, failed.get(window, index))
-        windows, sets, errors = list[int](), list[int](), list[str | None]()
-        for window, symbol in enumerate(symbols):
-            if chosen[window] >= 0:
-                windows.append(window)
-                sets.append(int(chosen[window]))
-                errors.append(None)
-            if window in failed:
-                reason = outcome.failures[window, failed[window]]
-                windows.append(window)
-                sets.append(failed[window])
-                errors.append(f"{type(reason).__name__}: {reason}")
-                _log.debug("%s failed on %s", strategy.name, symbol, exc_info=reason)
-                if raised:
-                    self._note(hours[window], symbol, strategy, failed[window], reason)
-        rows = len(windows)
-        texts = [strategy.parameters[index] for index in sets]
-        chances = [
-            (math.nan,) * 3 if error is not None else self._chances(outcome, window, index, self._costs[strategy.name])
-            for error, window, index in zip(errors, windows, sets, strict=True)
-        ]
-        p_values, break_evens, in_r = np.array(chances, dtype=np.float64).reshape(rows, 3).T
-        columns = {
-            "hour_ms": np.array([hours[window] for window in windows], dtype=np.int64),
-            "timeframe": [timeframe.value] * rows,
-            "symbol": [symbols[window] for window in windows],
-            "strategy": [strategy.name] * rows,
-            "parameters": texts,
-            "bars": np.array(
-                [bars[window] if error is None else 0 for window, error in zip(windows, errors, strict=True)],
-                dtype=np.int64,
-            ),
-            "configurations": np.full(rows, len(strategy.sets)),
-            "searched": np.full(rows, len(strategy.sets) if searched else math.nan),
-            **{name: values[windows] for name, values in vars(trials).items()},
-            "p_value": p_values,
-            "break_even": break_evens,
-            "mean_r": in_r,
-            "error": errors,
-        }
-        return _Block(columns, outcome.figures[windows, sets])
+        costs = self._costs[strategy.name]
+        block, failed = rows_of(timeframe, hours, symbols, bars, strategy, outcome, costs, searched=searched)
+        if raised:
+            for window, index in failed.items():
+                self._note(hours[window], symbols[window], strategy, index, outcome.failures[window, index])
+        return block
 
     def _note(self, hour_ms: int, symbol: str, strategy: ConfiguredStrategy, index: int, error: Exception) -> None:
         found = _Raised((-hour_ms, symbol, index), strategy.sets[index], error)
@@ -577,65 +458,11 @@ class BacktestRunner:
             if held is None or found.order < held.order:
                 self._raised[strategy.name] = found
 
-    def _chances(self, outcome: SweepResult, window: int, index: int, costs: Costs) -> tuple[float, float, float]:
-        """p-value and break-even win rate of a chosen set, NaN where it has too few trades or no profit; mean result
-        in multiples of the risk, NaN without trades."""
-        figures = outcome.figures[window, index]
-        earned = bool(figures[_TOTAL_TRADES] >= MIN_TRADES and figures[_TOTAL_PNL] > 0)
-        results, risks = outcome.pnl(window, index), outcome.risk(window, index)
-        return _chances_of(results.tobytes(), risks.tobytes(), earned, costs.notional, both_fills(costs))
-
-
-@lru_cache(maxsize=4096)
-def _chances_of(
-    results: bytes, risks: bytes, earned: bool, notional: float, costs: float
-) -> tuple[float, float, float]:
-    """See `BacktestRunner._chances`. Windows that follow each other often have the same trades: half of them do."""
-    pnl, at_risk = np.frombuffer(results), np.frombuffer(risks) * notional
-    in_r = mean_r(pnl, at_risk)
-    return (*trades_p_value(pnl, at_risk, costs), in_r) if earned else (math.nan, math.nan, in_r)
-
-
-def _frame(blocks: Sequence[_Block]) -> pd.DataFrame:
-    """Rows of all blocks, in their order."""
-    columns: dict[str, Any] = {}
-    for name, first_values in blocks[0].columns.items():
-        parts: list[Any] = [block.columns[name] for block in blocks]
-        columns[name] = np.concatenate(parts) if isinstance(first_values, np.ndarray) else [*chain.from_iterable(parts)]
-    figures = np.concatenate([block.figures for block in blocks])
-    return pd.DataFrame({**columns, **dict(zip(_METRICS, figures.T, strict=True))})
-
 
 def configurations(rows: pd.DataFrame) -> int:
     """How many backtests stand behind rows of `backtest_results`: every parameter set tried, kept or not."""
     groups = rows.drop_duplicates(["hour_ms", "timeframe", "symbol", "strategy"])
     return int(groups["configurations"].sum())
-
-
-def _groups(
-    symbols: Sequence[str], hours: Sequence[int], timeframe: Timeframe, bars_of_hour: int
-) -> Iterator[Sequence[str]]:
-    """The symbols in parts whose candles are in memory together; all of them but for a long range of short candles."""
-    if not symbols:
-        return
-    bars = (hours[-1] - hours[0]) // timeframe.ms + bars_of_hour
-    parts = -(-len(symbols) // max(_MAX_BARS_IN_MEMORY // bars, 1))
-    for part in range(parts):
-        yield symbols[part::parts]
-
-
-def _split(symbols: Sequence[str], bars: int, least: int) -> Iterator[Sequence[str]]:
-    """The symbols in parts that fill a panel each, at least so many parts."""
-    parts = max(panel_count(len(symbols), bars), min(least, len(symbols)))
-    for part in range(parts):
-        yield symbols[part::parts]
-
-
-def _alike(data: Mapping[str, StrategyData]) -> Iterator[Sequence[str]]:
-    """The symbols whose times are equal, in parts that fill a panel each."""
-    symbols = list(data)
-    for places in alike([data[symbol] for symbol in symbols]):
-        yield [symbols[place] for place in places]
 
 
 def _refuse(error: DataError) -> OpenedData:
@@ -652,17 +479,3 @@ def _all_failed(strategy: ConfiguredStrategy, error: Exception) -> SweepResult:
     return SweepResult(
         no_figures(sets)[None], np.empty(0), np.empty(0), starts, {(0, index): error for index in range(sets)}
     )
-
-
-def _log_failures(rows: pd.DataFrame, timeframe: Timeframe) -> None:
-    """One warning for each strategy that failed somewhere."""
-    for name, failed in rows[rows["error"].notna()].groupby("strategy"):
-        first = failed.iloc[0]
-        _log.warning(
-            "strategy %s failed on %d coins at %s, first on %s: %s",
-            name,
-            failed["symbol"].nunique(),
-            timeframe.value,
-            first["symbol"],
-            first["error"],
-        )

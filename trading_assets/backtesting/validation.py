@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.costs import costs_of
+from trading_assets.backtesting.day_panels import window_start_ms
 from trading_assets.backtesting.engine import Column, Costs, Engine, Trades
 from trading_assets.backtesting.kernel.panel import Window
 from trading_assets.backtesting.kernel.sweep import column_from
 from trading_assets.backtesting.metrics import Metrics
 from trading_assets.backtesting.naive_engine import NaiveEngine
-from trading_assets.backtesting.run import metrics_from, window_start_ms
+from trading_assets.backtesting.run import metrics_from
 from trading_assets.backtesting.significance import seed_from
 from trading_assets.backtesting.vectorbt_engine import VectorbtEngine, represents
 from trading_assets.core.schemas import BACKTEST_RESULTS
