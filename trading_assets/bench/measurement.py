@@ -25,6 +25,9 @@ from trading_assets.simulator.launcher import ensure_running, health
 
 READY_TIMEOUT_S = 20.0
 
+FIRST_DAY = "2025-02-01"
+"""The first partition of a measurement: some more than a year before the hours that are measured."""
+
 MAX_COINS = 600
 """So many do not pass the usual filters, which are then open."""
 
@@ -60,7 +63,8 @@ def measured_environment(home: Path, symbols: int, coins: int, stores: Stores = 
         symbols: how many coins a scan keeps, of `coins` that the market has.
     """
     (home / "dagster.yaml").write_text(stores.dagster_yaml(home))
-    settings = {"SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols)} | stores.settings()
+    settings = {"SIMULATOR_SYMBOLS": str(coins), "MAX_SYMBOLS": str(symbols), "PARTITIONS_START": FIRST_DAY}
+    settings |= stores.settings()
     if coins == MAX_COINS:
         settings |= {"MIN_VOLUME_24H": "0", "MIN_VOLATILITY": "0", "MAX_SIZE_ERROR_PCT": "101"}
     return {**trial_environment(home, settings), "DAGSTER_HOME": str(home)}

@@ -35,13 +35,18 @@ _LONGEST_S = 4 * 3600
 _DEFAULT_COINS = 80
 
 
-def backfill(days: int, symbols: int, stores: Stores = SQLITE, processes: int = 1) -> dict[str, Any]:
-    """A backfill of so many days, from scan to selections, from an empty candle store, in so many processes.
+def backfill(
+    days: int, symbols: int, stores: Stores = SQLITE, processes: int = 1, *, held: bool = False
+) -> dict[str, Any]:
+    """A backfill of so many days, from scan to selections, in so many processes.
+
+    Args:
+        held: the candles are there, so that nothing is fetched; else the candle store is empty.
 
     Raises:
         StorageError: the run failed; the message has its last words.
     """
-    (report,) = _runs([(END_MS - days * 24 * HOUR_MS, days * 24)], symbols, stores, processes)
+    (report,) = _runs([(END_MS - days * 24 * HOUR_MS, days * 24)], symbols, stores, processes, held=held)
     return report
 
 
@@ -74,23 +79,22 @@ def table(report: dict[str, Any], title: str) -> Table:
 
 
 def _runs(
-    runs: list[tuple[int, int]], symbols: int, stores: Stores = SQLITE, processes: int = 1
+    runs: list[tuple[int, int]], symbols: int, stores: Stores = SQLITE, processes: int = 1, *, held: bool = False
 ) -> list[dict[str, Any]]:
     coins = _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else MAX_COINS
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         environment = measured_environment(home, symbols, coins, stores)
         with standing_exchange(home, coins, END_MS + _SECONDS_AFTER * 1000) as exchange:
-            return [_run(first_ms, hours, processes, environment, exchange) for first_ms, hours in runs]
+            return [_run(first_ms, hours, processes, held, environment, exchange) for first_ms, hours in runs]
 
 
 def _run(
-    first_ms: int, hours: int, processes: int, environment: dict[str, str], exchange: psutil.Process
+    first_ms: int, hours: int, processes: int, held: bool, environment: dict[str, str], exchange: psutil.Process
 ) -> dict[str, Any]:
     before, began = cpu_s(exchange), time.perf_counter()
-    report = run_measured(
-        "trading_assets.bench.run_process", first_ms, hours, processes, environment=environment, timeout_s=_LONGEST_S
-    )
+    module, asked = "trading_assets.bench.run_process", (first_ms, hours, processes, int(held))
+    report = run_measured(module, *asked, environment=environment, timeout_s=_LONGEST_S)
     steps = report.pop("steps")
     return {
         **report,

@@ -12,19 +12,25 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
 
 from trading_assets.core.schemas import HOURLY_TABLES
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import HOUR_MS, local_ms
+from trading_assets.core.timeframes import HOUR_MS, TRADED_TIMEFRAMES, local_ms
 from trading_assets.definitions import research_job
 from trading_assets.defs.backfill import backfill
 from trading_assets.defs.backfill_processes import Told
 from trading_assets.ledger import sealing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
+from trading_assets.market.opening import open_candle_store
+from trading_assets.market.quality import QualityLimits
+from trading_assets.market.stages import fill_candles, fill_funding, scan_hours
+from trading_assets.strategies.registry import known_strategies
+from trading_assets.venues import open_market_data
 
 DAY_HOURS = 24
 
@@ -57,8 +63,11 @@ class _Steps:
             print(f"{told.step} {wall_s:.1f} s, {told.peak_mb:.0f} MB", file=sys.stderr, flush=True)
 
 
-def measure(first_ms: int, hours: int, processes: int = 1) -> dict[str, Any]:
+def measure(first_ms: int, hours: int, processes: int = 1, *, held: bool = False) -> dict[str, Any]:
     """Run the research of a range of hours, the first given by its start in UTC ms.
+
+    Args:
+        held: the store has their candles before time is taken.
 
     Returns:
         Wall seconds, CPU seconds of all processes, those of this one before the runs, peak memory of each process that
@@ -66,6 +75,8 @@ def measure(first_ms: int, hours: int, processes: int = 1) -> dict[str, Any]:
     """
     warnings.filterwarnings("ignore", module="dagster.*")
     steps = _Steps()
+    if held:
+        _fill([first_ms + hour * HOUR_MS for hour in range(hours)])
     loaded, began = _cpu_s(), time.perf_counter()
     with dg.DagsterInstance.get():  # before the processes: it makes the tables
         last_ms = first_ms + (hours - 1) * HOUR_MS
@@ -85,6 +96,18 @@ def measure(first_ms: int, hours: int, processes: int = 1) -> dict[str, Any]:
         "steps": steps.seconds,
         "disk": _disk(),
     }
+
+
+def _fill(hours: Sequence[int]) -> None:
+    """Fetch what the range will read, as its stages do."""
+    settings = load_settings()
+    source, store = open_market_data(settings), open_candle_store(settings)
+    rows = scan_hours(source, store, hours, settings).rows
+    symbols = {hour: sorted(of_hour) for hour, of_hour in rows.groupby("hour_ms")["symbol"]}
+    limits, strategies = QualityLimits.from_settings(settings), known_strategies()
+    for timeframe in TRADED_TIMEFRAMES:
+        fill_candles(source, store, timeframe, symbols, strategies, limits)
+    fill_funding(source, store, symbols)
 
 
 def _cpu_s() -> float:
@@ -128,5 +151,6 @@ if __name__ == "__main__":
     parser.add_argument("first_ms", type=int)
     parser.add_argument("hours", type=int)
     parser.add_argument("processes", type=int)
-    arguments = parser.parse_args()
-    print(json.dumps(measure(arguments.first_ms, arguments.hours, arguments.processes)))
+    parser.add_argument("held", type=int, choices=(0, 1))
+    given = parser.parse_args()
+    print(json.dumps(measure(given.first_ms, given.hours, given.processes, held=bool(given.held))))

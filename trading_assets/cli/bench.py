@@ -365,20 +365,27 @@ def launches(samples: int, broker: str, as_json: bool) -> None:
 
 
 @bench.command("backfill")
-@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 59), help="Length of the range.")
+@click.option("--days", default=30, show_default=True, type=click.IntRange(1, 366), help="Length of the range.")
 @click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Coins kept of each scan.")
+@click.option("--held", is_flag=True, help="The candles are there; they are fetched before time is taken.")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Runs at once.")
 @click.option("--dagster-url", help="Keep Dagster's history in this empty PostgreSQL database; default: SQLite.")
 @click.option("--database-url", help="Keep the ledger in this empty PostgreSQL database; default: SQLite.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, with every step.")
 def backfill(
-    days: int, symbols: int, processes: int, dagster_url: str | None, database_url: str | None, as_json: bool
+    days: int,
+    symbols: int,
+    held: bool,
+    processes: int,
+    dagster_url: str | None,
+    database_url: str | None,
+    as_json: bool,
 ) -> None:
     """A backfill of the whole research through Dagster, from an empty home: time, memory, and where they went."""
     from trading_assets.bench import research  # noqa: PLC0415 (imports the server's parts)
     from trading_assets.bench.measurement import Stores  # noqa: PLC0415 (as above)
 
-    report = research.backfill(days, symbols, Stores(dagster_url, database_url), processes)
+    report = research.backfill(days, symbols, Stores(dagster_url, database_url), processes, held=held)
     if as_json:
         click.echo(json.dumps(report))
     else:
