@@ -103,7 +103,7 @@ def _fill(hours: Sequence[int]) -> None:
     settings = load_settings()
     source, store = open_market_data(settings), open_candle_store(settings)
     rows = scan_hours(source, store, hours, settings).rows
-    symbols = {hour: sorted(of_hour) for hour, of_hour in rows.groupby("hour_ms")["symbol"]}
+    symbols = {int(str(hour)): list(of_hour) for hour, of_hour in rows.groupby("hour_ms")["symbol"]}
     limits, strategies = QualityLimits.from_settings(settings), known_strategies()
     for timeframe in TRADED_TIMEFRAMES:
         fill_candles(source, store, timeframe, symbols, strategies, limits)

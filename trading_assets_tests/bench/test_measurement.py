@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trading_assets.bench.measurement import MAX_COINS, measured_environment, run_measured
+from trading_assets.bench.measurement import FIRST_DAY, MAX_COINS, measured_environment, run_measured
 from trading_assets.core.errors import StorageError
 
 MODULE = """
@@ -43,5 +43,6 @@ def test_the_environment_has_nothing_of_the_users_and_opens_the_filters_for_the_
         "TRADING_ASSETS_CONFIG": str(tmp_path / "trial.env"),
         "TRADING_ASSETS_SIMULATOR_SYMBOLS": "80",
         "TRADING_ASSETS_MAX_SYMBOLS": "3",
+        "TRADING_ASSETS_PARTITIONS_START": FIRST_DAY,
     }
     assert measured_environment(tmp_path, 100, MAX_COINS)["TRADING_ASSETS_MIN_VOLUME_24H"] == "0"

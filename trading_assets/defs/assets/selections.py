@@ -23,7 +23,7 @@ from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import TRADED_TIMEFRAMES
 from trading_assets.defs import metadata as md
 from trading_assets.defs import pictures
-from trading_assets.defs.assets.common import HOURS, OWNERS, TABLES, ByHour, describe_hours, traced
+from trading_assets.defs.assets.common import HOURS, IN_FULL, OWNERS, TABLES, ByHour, describe_hours, traced
 from trading_assets.defs.checks.schema import column_schema
 from trading_assets.defs.partitions import hourly, hours_of, key_of
 from trading_assets.defs.research_settings import hours_alike
@@ -81,13 +81,16 @@ def strategy_selections(
     excluded, faults = checks.excluded(database.get(), hours), checks.candle_faults(database.get(), hours)
     deep = checks.deep_faults(database.get(), hours)
     parts, tried, presets = list[Selection](), dict[int, int](), dict[int, str]()
+    shown = dict[int, pd.DataFrame]()
     for alike in hours_alike(context, settings, database, exchange, hours):
         held = alike.used.settings
         preset, limits = Preset.from_settings(held), SignificanceLimits.from_settings(held)
         presets |= dict.fromkeys(alike.hours, held.selection_preset)
         for at in range(0, len(alike.hours), HOURS_AT_A_TIME):
             some = alike.hours[at : at + HOURS_AT_A_TIME]
-            rows = without_excluded(_backtests(database.get(), some, blocked), excluded)
+            read = _backtests(database.get(), some, blocked)
+            shown |= {hour: read[read["hour_ms"] == hour] for hour in some if hour in hours[-IN_FULL:]}
+            rows = without_excluded(read, excluded)
             part = select_best(rows, preset, limits)
             parts.append(replace(part, rows=alike.marked(part.rows)))
             tried |= dict(zip(some, ByHour(rows, some).count(), strict=True))
@@ -105,7 +108,7 @@ def strategy_selections(
 
     def tables(at: int, rows: pd.DataFrame) -> dict[str, object]:
         best, hour = rows.sort_values("score", ascending=False), hours[at]
-        backtests = _backtests(database.get(), [hour], blocked)
+        backtests = shown[hour].reset_index(drop=True)
         out = left_out(faults.get(hour, {}), excluded.get(hour, {}), backtests, deep.get(hour, {}))
         return {
             "left_out": md.table(out, limit=30),
