@@ -6,6 +6,7 @@ Tables are in `ledger.tables`, reads and writes in the repositories beside this 
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -135,8 +136,10 @@ class Database:
     ) -> None:
         self.url = with_driver(url, "database_url")
         self._open_results = results
+        self._writing = threading.Lock()
         if busy_timeout_s is not None:
             timeouts = replace(timeouts, lock=busy_timeout_s)
+        self._lock_s = timeouts.lock
         try:
             self._engine = self._make_engine(timeouts)
             forks.watch(self._engine)
@@ -225,13 +228,25 @@ class Database:
 
         `one_at_a_time` names what only one transaction may do at once, in any process. SQLite has one writer anyway.
         """
-        with self._translated():
+        with self._translated(), self._turn():
             engine = self._engine.execution_options(write=True)
             with engine.begin() as connection:
                 if one_at_a_time is not None and self.dialect == "postgresql":
                     lock = sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(one_at_a_time, 0))
                     connection.execute(sa.select(lock))
                 yield connection
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """On SQLite the threads of this process write one after the other: who waits for the file's lock sleeps up to
+        100 ms between two looks at it, while others come and go. After the time for a lock SQLite is asked all the
+        same, and says itself that it is locked."""
+        is_mine = self.dialect == "sqlite" and self._writing.acquire(timeout=self._lock_s)
+        try:
+            yield
+        finally:
+            if is_mine:
+                self._writing.release()
 
     @property
     def dialect(self) -> str:

@@ -202,7 +202,8 @@ def move(
 
     An intent that occupies its symbol again gets it only where no other intent of ours has taken it.
     """
-    occupies = occupies and not _taken_by_another(connection, intent)
+    # What was reserved and not seen since keeps its symbol: the unique key lets nobody else have it.
+    occupies = occupies and (intent.status == INTENT or not _taken_by_another(connection, intent))
     changed = {"status": status, "updated_ms": now_ms, "touched_wall_ms": wall_ms, **values}
     changed["open_slot"] = _slot(intent) if occupies else None
     if reason is not None:
