@@ -129,10 +129,21 @@ def price_rows(bars: Bars, places: int) -> str:
 
 
 class Params:
-    """Parameters of one request, from the query string or the JSON body. Unknown ones are ignored."""
+    """Parameters of one request, from the query string or the JSON body. Unknown ones are ignored.
+
+    Attributes:
+        let_through: of a batch so many orders are within the limits; None: all of them.
+    """
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = values
+        self.let_through: int | None = None
+
+    @property
+    def orders(self) -> int:
+        """How many a batch has; 1 for any other request."""
+        found = self._values.get("request")
+        return len(found) if isinstance(found, list) and found else 1
 
     @property
     def values(self) -> Mapping[str, Any]:

@@ -35,7 +35,7 @@ from trading_assets.simulator.faults.injector import NO_FAULT, Faults, RequestFa
 from trading_assets.simulator.faults.rules import ACCOUNT_LISTS, FaultRule, Outcome
 from trading_assets.simulator.market.base import UnknownPriceError
 from trading_assets.simulator.protocol import Receive, Scope, Send, hang_up
-from trading_assets.simulator.rate_limits import BAN_TEXT, Limits, Quota
+from trading_assets.simulator.rate_limits import BAN_TEXT, BATCHES, Limits, Quota
 from trading_assets.simulator.rest.common import Route
 from trading_assets.simulator.venue import Venue
 
@@ -228,10 +228,12 @@ class Gateway:
                 verify(venue.config.credentials, call.headers, call.payload, times)
             if route.path in venue.config.behaviour.absent:
                 raise Refusal(10032, message_of(10032))
-            call.quota = self._limits.take(route.path)
+            cost = call.params.orders if route.path in BATCHES else 1
+            call.quota = self._limits.take(route.path, cost)
             if call.quota is not None and call.quota.is_exceeded:
                 raise Refusal(10006, message_of(10006))
             params = call.params
+            params.let_through = call.quota.taken if call.quota is not None and route.path in BATCHES else None
             content = venue.transact(
                 lambda now_ms: envelope(self._result(route, params, fault, now_ms), now_ms + call.skew_ms)
             )

@@ -51,6 +51,9 @@ ACCOUNT_LIMITS = {
 }
 """Requests in a second, rolling, of one account at one endpoint (Bybit's documentation, page rate-limit)."""
 
+BATCHES = ("/v5/order/create-batch", "/v5/order/amend-batch", "/v5/order/cancel-batch")
+"""Where each order of a request counts."""
+
 ADDRESS_WINDOW_S = 5.0
 ADDRESS_LIMIT = 600
 BAN_S = 600.0
@@ -70,12 +73,14 @@ class Quota:
 
     Attributes:
         left: requests that remain in the window.
+        taken: how many of what the request counts for are let through.
         wait_s: until one is possible again; 0 when this one was let through.
     """
 
     limit: int
     left: int
     wait_s: float
+    taken: int = 1
 
     @property
     def is_exceeded(self) -> bool:
@@ -89,14 +94,16 @@ class RollingWindow:
         self._limit, self._window_s = limit, window_s
         self._taken: deque[float] = deque()
 
-    def take(self, now_s: float) -> Quota:
+    def take(self, now_s: float, cost: int = 1) -> Quota:
+        """Count what counts for `cost` requests: of a batch that is too large its first orders are let through."""
         taken = self._taken
         while taken and taken[0] <= now_s - self._window_s:
             taken.popleft()
         if len(taken) >= self._limit:
-            return Quota(self._limit, 0, taken[0] + self._window_s - now_s)
-        taken.append(now_s)
-        return Quota(self._limit, self._limit - len(taken), 0.0)
+            return Quota(self._limit, 0, taken[0] + self._window_s - now_s, 0)
+        let_through = min(cost, self._limit - len(taken))
+        taken.extend([now_s] * let_through)
+        return Quota(self._limit, self._limit - len(taken), 0.0, let_through)
 
 
 class Limits:
@@ -130,10 +137,10 @@ class Limits:
         """Refuse everything from this address for so long."""
         self._banned[address] = self._seconds() + seconds
 
-    def take(self, path: str) -> Quota | None:
-        """Count one signed request; None where the endpoint has no limit of its own."""
+    def take(self, path: str, cost: int = 1) -> Quota | None:
+        """Count one signed request, each order of a batch; None where the endpoint has no limit of its own."""
         window = self._endpoints.get(path) if self.enabled else None
-        return window.take(self._seconds()) if window is not None else None
+        return window.take(self._seconds(), cost) if window is not None else None
 
 
 class ConnectionLimits:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -37,6 +39,13 @@ def test_the_window_rolls() -> None:
     assert not window.take(1.0).is_exceeded
     assert window.take(1.3).wait_s == pytest.approx(0.1)
     assert not window.take(1.4).is_exceeded
+
+
+def test_of_what_counts_for_many_the_window_lets_the_first_through() -> None:
+    window = RollingWindow(3, 1.0)
+    assert (window.take(0.0, 2).taken, window.take(0.5, 2).taken) == (2, 1)
+    assert window.take(0.9, 2).is_exceeded and window.take(0.9, 2).taken == 0
+    assert window.take(1.0, 5).taken == 2
 
 
 def test_each_endpoint_has_its_own_limit() -> None:
@@ -143,3 +152,31 @@ def test_the_default_in_process_has_no_limits(tmp_path: Path) -> None:
         for _ in range(12):
             session.get_fee_rates(category="linear")
         assert "X-Bapi-Limit" not in signed(exchange.url, "GET", "/v5/account/info").headers
+
+
+def test_each_order_of_a_batch_counts_and_those_beyond_the_limit_are_refused_one_by_one(hand: Hand) -> None:
+    with serve_in_thread(LIMITED, FakeMarket()) as exchange:
+
+        def batch(first: int, count: int) -> tuple[dict[str, Any], requests.Response]:
+            order = {"symbol": "BTCUSDT", "side": "Buy", "orderType": "Limit", "price": "90000", "qty": "0.001"}
+            wanted = [{**order, "orderLinkId": f"one-{number}"} for number in range(first, first + count)]
+            body = json.dumps({"category": "linear", "request": wanted})
+            response = signed(exchange.url, "POST", "/v5/order/create-batch", body)
+            return answer(response), response
+
+        told, response = batch(0, 7)
+        assert [one["code"] for one in told["retExtInfo"]["list"]] == [0] * 7
+        assert response.headers["X-Bapi-Limit-Status"] == "3"
+        told, response = batch(7, 5)
+        assert told["retCode"] == 0
+        assert [one["code"] for one in told["retExtInfo"]["list"]] == [0, 0, 0, 10006, 10006]
+        assert [row["orderLinkId"] for row in told["result"]["list"]] == [f"one-{number}" for number in range(7, 12)]
+        assert [bool(row["orderId"]) for row in told["result"]["list"]] == [True] * 3 + [False] * 2
+        assert batch(12, 2)[0]["retCode"] == 10006, "nothing is left: the whole request is refused"
+        single = (
+            '{"category":"linear","symbol":"BTCUSDT","side":"Buy","orderType":"Limit","price":"90000","qty":"0.001"}'
+        )
+        assert answer(signed(exchange.url, "POST", "/v5/order/create", single))["retCode"] == 0, "a limit of its own"
+        assert len(exchange.venue.engine.open_orders()) == 11
+        hand.now += 1.0
+        assert [one["code"] for one in batch(10, 10)[0]["retExtInfo"]["list"]] == [0] * 10

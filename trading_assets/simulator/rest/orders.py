@@ -20,6 +20,7 @@ from trading_assets.simulator.account.models import (
 )
 from trading_assets.simulator.account.pricing import contract_of
 from trading_assets.simulator.codec import Extended, Params, Refusal
+from trading_assets.simulator.faults.codes import message_of
 from trading_assets.simulator.rest.common import Route, require_linear, symbol_filter
 from trading_assets.simulator.rest.trade import order_filter
 from trading_assets.simulator.venue import Venue
@@ -170,15 +171,17 @@ def cancel_batch(venue: Venue, params: Params, now_ms: int) -> object:
 
 
 def _batch(params: Params, action: Callable[[Params], Any], nothing: dict[str, object]) -> Extended:
-    """Each order by itself: one that is refused does not stop the others."""
+    """Each order by itself: one that is refused does not stop the others. Those beyond the limits are refused."""
     require_linear(params)
     requests = params.objects("request")
     if not 1 <= len(requests) <= MAX_BATCH:
         raise Refusal(10001, f"params error: request must have 1 to {MAX_BATCH} orders")
     rows, outcomes = [], []
-    for values in requests:
+    for number, values in enumerate(requests):
         one = Params({**values, "category": "linear"})
         try:
+            if params.let_through is not None and number >= params.let_through:
+                raise Refusal(10006, message_of(10006))
             row, code, message = action(one), 0, "OK"
         except Refusal as refusal:
             row = {**nothing, "orderId": _text(values, "orderId"), "orderLinkId": _text(values, "orderLinkId")}
