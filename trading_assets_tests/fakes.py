@@ -127,6 +127,7 @@ class FakeExchange:
         accepted: link ids in the order in which the venue accepted them.
         attaches_stops: False: an entry's stops are silently lost.
         status_of_new: status of a new order; one that is not `FILLED` opens no position.
+        most_at_once: so many orders may go by one request.
         thin_exits: so many reduce-only orders meet an empty book.
         mark: what its ids of orders and executions begin with: venues that share a ledger need one each.
         hidden_looks: `find_order` and `order` say "no such order" so many times first.
@@ -153,6 +154,7 @@ class FakeExchange:
         self.attaches_stops = True
         self.status_of_new = OrderStatus.FILLED
         self.hidden_looks = 0
+        self.most_at_once = 8
         self.thin_exits = 0
         self.transfers: list[Transaction] = []
         self.unreadable: dict[str, list[UnreadableRow]] = {}
@@ -380,13 +382,23 @@ class FakeExchange:
     def amend_orders(self, changes: Sequence[OrderChange]) -> list[ExchangeError | None]:
         return [self._outcome("amend_orders", lambda one=one: self._amend(one)) for one in changes]
 
+    def orders_at_once(self) -> int:
+        return self.most_at_once
+
     def place_orders(self, requests: Sequence[OrderRequest]) -> list[OrderAck | ExchangeError]:
         found = list[OrderAck | ExchangeError]()
-        for request in requests:
-            try:
-                found.append(self.place_order(request))
-            except ExchangeError as error:
-                found.append(error)
+
+        def place_each() -> None:
+            for request in requests:
+                try:
+                    found.append(self.place_order(request))
+                except ExchangeError as error:
+                    found.append(error)
+
+        try:
+            self._called("place_orders", place_each)
+        except ExchangeError as error:
+            return [error] * len(requests)
         return found
 
     def _outcome(self, name: str, act: Callable[[], object]) -> ExchangeError | None:

@@ -99,6 +99,7 @@ def main(file: Path) -> None:
         wrap=lambda exchange: _Timed(exchange, notes),
         check=lambda rows: validate(ENTRY_SIGNALS, rows),
         hear=hear,
+        clock_jumps=False,
     )
 
 

@@ -49,7 +49,9 @@ CREATES = frozenset({"place_order", "place_orders"})
 BESIDE_THE_ORDERS = frozenset({"venue-clock", "venue-ask", "venue-knock", "books", "exits", "reads", "leverages"})
 """Threads of a session for whose requests no order waits. What they begin side by side is counted all the same."""
 
-ASKS_NOBODY = frozenset({"clock_offset_ms", "can_connect", "repeat_reads", "order_ids", "close", "market"})
+ASKS_NOBODY = frozenset(
+    {"clock_offset_ms", "can_connect", "repeat_reads", "order_ids", "close", "market", "orders_at_once"}
+)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import requests
 from trading_assets.core.errors import ExchangeUnavailableError
 
 CREATE = "POST /v5/order/create"
+CREATE_TOGETHER = "POST /v5/order/create-batch"
 LEVERAGE = "POST /v5/position/set-leverage"
 STOPS = "POST /v5/position/trading-stop"
 OPEN_ORDERS = "GET /v5/order/realtime"
@@ -59,7 +60,7 @@ def some_faults(chance: random.Random) -> list[dict[str, Any]]:
     for _ in range(chance.choice((0, 1, 1, 2, 3))):
         where = chance.choice((CREATE, *CALLS)) if chance.random() < 0.5 else CREATE
         rules.append({"where": where, "times": chance.choice((1, 1, 2, 5)), **chance.choice(KINDS)})
-    return rules
+    return rules + [{**rule, "where": CREATE_TOGETHER} for rule in rules if rule["where"] == CREATE]
 
 
 def some_late_commands(chance: random.Random) -> list[dict[str, Any]]:

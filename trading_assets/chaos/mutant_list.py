@@ -166,10 +166,19 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "unlimited resend",
         STEPS,
-        "except NotSentError:\n            if attempt == SEND_ATTEMPTS - 1:",
-        "except ExchangeError:\n            if attempt == SEND_ATTEMPTS - 1:",
+        "return isinstance(answer, NotSentError) and not",
+        "return isinstance(answer, ExchangeError) and not",
         0,
         "trading/execute/test_submit.py::test_an_unclear_answer_of_an_order_that_was_not_placed_is_never_sent_again",
+    ),
+    Mutant(
+        "orders in doubt go once more, each by itself",
+        STEPS,
+        "if not isinstance(refused, OrderRejectedError) or any",
+        "if not isinstance(refused, ExchangeError) or any",
+        0,
+        "trading/execute/test_orders_together.py::"
+        "test_a_lost_answer_leaves_every_order_in_doubt_and_each_is_looked_up_by_its_own_id",
     ),
     Mutant(
         "stop is not verified",

@@ -279,6 +279,7 @@ class Trial:
             compares_first=self._chance.random() < 0.3,
             keeps_grids_first=point in OF_GRIDS or self._chance.random() < 0.3,
             keeps_plans_first=point in OF_PLANS,
+            sets_ahead=self._rounds % 2 == 0,
         )
         if self._wild.traders > 1 and self._chance.random() < 0.4:
             for text in self._two.try_it(self._chance.choice((TRADES, TRADES, KEEPS_GRIDS, KEEPS_PLANS))):

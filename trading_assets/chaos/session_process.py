@@ -135,18 +135,21 @@ def main(
     wrap: Callable[[Exchange], Exchange] = lambda exchange: exchange,
     check: Callable[[pd.DataFrame], Check] = lambda _rows: _Passed(),
     hear: Callable[[StreamEvent], None] = lambda _event: None,
+    clock_jumps: bool = True,
 ) -> None:
     """Trade until SIGTERM or SIGINT comes.
 
     Args:
         wrap: gives the exchange that the session trades on.
         hear: called with each event of the candle stream, in the stream's thread, before the session has it.
+        clock_jumps: the clock may be told to jump; each look at it reads a file then.
 
     Raises:
         ConfigurationError: nothing is selected.
     """
     logs.start("session")
-    _follow_clock(file.with_name(CLOCK_FILE))
+    if clock_jumps:
+        _follow_clock(file.with_name(CLOCK_FILE))
     settings = load_settings()
     database = Database(settings.resolved_database_url)
     selected = newest_selection(database)

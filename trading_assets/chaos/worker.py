@@ -10,21 +10,23 @@ import os
 import signal
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import SecretStr
 
 from trading_assets.chaos.faults import TIMEOUT_MS
-from trading_assets.core.errors import TradingAssetsError
+from trading_assets.core.errors import ExchangeError, TradingAssetsError
 from trading_assets.core.models import OrderAck, OrderRequest
 from trading_assets.core.settings import Settings
+from trading_assets.core.streams import Up
 from trading_assets.core.timeframes import local_ms
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.connection import Connection
 from trading_assets.exchange.keys import ApiKeys
 from trading_assets.exchange.transport import Transport
+from trading_assets.ledger import signals
 from trading_assets.ledger.database import Database
 from trading_assets.market.store import CandleStore
 from trading_assets.simulator.auth import DEFAULT_API_KEY, DEFAULT_API_SECRET
@@ -33,7 +35,9 @@ from trading_assets.trading.dca.maintain import maintain as maintain_plans
 from trading_assets.trading.execute.exit_plans import follow_exit_plans
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.grid.maintain import maintain
+from trading_assets.trading.keeper import Keeper
 from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.trading.session.ahead import ReadAhead
 
 HASTE = 0.04
 """Pauses are so much shorter than in earnest."""
@@ -57,6 +61,7 @@ class WorkerPlan:
         loses_stops: the exchange does not attach the stops of its entries.
         compares_first: it begins as a session does; else as a run of the trade job, which compares what is open.
         keeps_grids_first, keeps_plans_first: it looks after grids, or DCA plans, before it trades.
+        sets_ahead: leverages are set before the signals are looked at, so that orders go by one request.
         patient: it waits for answers as in earnest: it meets no faults, and its machine may be busy.
         sleeps_at: an edge of a step at which it is stopped (SIGSTOP), as by a machine that sleeps.
         sleeps_ms: its clock is so much farther on when it wakes.
@@ -68,6 +73,7 @@ class WorkerPlan:
     compares_first: bool = False
     keeps_grids_first: bool = False
     keeps_plans_first: bool = False
+    sets_ahead: bool = False
     patient: bool = False
     sleeps_at: str | None = None
     sleeps_ms: int = 0
@@ -110,7 +116,15 @@ class StopLosingExchange(BybitExchange):
     """An exchange that takes an entry and forgets its stops."""
 
     def place_order(self, request: OrderRequest) -> OrderAck:
-        return super().place_order(replace(request, stop_loss=None, take_profit=None))
+        return super().place_order(_bare(request))
+
+    def place_orders(self, requests: Sequence[OrderRequest]) -> list[OrderAck | ExchangeError]:
+        ours = self.order_ids.is_entry
+        return super().place_orders([_bare(one) if ours(one.order_link_id) else one for one in requests])
+
+
+def _bare(request: OrderRequest) -> OrderRequest:
+    return replace(request, stop_loss=None, take_profit=None)
 
 
 def connect(
@@ -207,12 +221,30 @@ def _work(place: WorkerSite, life: WorkerPlan, ahead_ms: int) -> int:
         if life.sleeps_at is not None:
             # Asleep in the middle of a transaction of another lane it would keep everybody out of the ledger.
             context = replace(context, workers=1)
-        for act in place.acts(life):
+        acts = place.acts(life)
+        if life.sets_ahead:
+            context, acts = replace(context, keeper=_listening()), [_set_ahead, *acts]
+        for act in acts:
             _try(act, context)
     except BaseException:  # noqa: BLE001 (the parent raises it again)
         place.log.write_text(traceback.format_exc())
         return 1
     return 0
+
+
+def _listening() -> Keeper:
+    """What was read ahead, of a stream that is heard and tells nothing."""
+    keeper = Keeper(time.monotonic)
+    keeper.hear(Up(()))
+    return keeper
+
+
+def _set_ahead(context: ExecutionContext) -> object:
+    """Set the leverages of the coins whose signals wait."""
+    if context.keeper is None:
+        raise AssertionError("leverages are kept by a keeper")
+    rows = signals.active(context.database, context.settings.account)
+    return ReadAhead(context.keeper, lambda: context, lambda: [str(row["symbol"]) for row in rows]).set_leverages()
 
 
 def _try(act: Callable[[ExecutionContext], object], context: ExecutionContext) -> None:

@@ -238,8 +238,15 @@ class Exchange(MarketData, Protocol):
         """
         ...
 
+    def orders_at_once(self) -> int:
+        """How many orders one request may place now, without waiting for the venue's limits. Nothing is asked."""
+        ...
+
     def place_orders(self, requests: Sequence[OrderRequest]) -> list[OrderAck | ExchangeError]:
-        """Send many, each once. The outcome of each by itself, in their order; see `place_order` for the errors."""
+        """Send many, each once. The outcome of each by itself, in their order; see `place_order` for the errors.
+
+        What became of a request as a whole is one and the same error object for all of its orders.
+        """
         ...
 
     def amend_orders(self, changes: Sequence[OrderChange]) -> list[ExchangeError | None]:

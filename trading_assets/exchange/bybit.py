@@ -325,6 +325,9 @@ class BybitExchange(BybitMarketData):
         result = self._transport.write("place_order", request.send_by, category=_LINEAR, **_placed(request))
         return OrderAck(str(result.get("orderId", "")), request.order_link_id)
 
+    def orders_at_once(self) -> int:
+        return self._transport.room("place_batch_order")
+
     def place_orders(self, requests: Sequence[OrderRequest]) -> list[OrderAck | ExchangeError]:
         try:
             self._clock.require_close()

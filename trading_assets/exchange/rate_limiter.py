@@ -55,6 +55,10 @@ class RateLimiter(Protocol):
         """
         ...
 
+    def room(self, limits: Sequence[Limit], most: int) -> int:
+        """How much a request may cost and go out now, up to `most`; 0 where none may, or the count cannot be read."""
+        ...
+
     def release(
         self, permit: Permit, limits: Sequence[Limit], *, granted: int | None = None, refused_s: float | None = None
     ) -> None:
@@ -64,6 +68,10 @@ class RateLimiter(Protocol):
             granted: the endpoint's limit, as the answer told it.
             refused_s: the venue refused it under the last of the limits, and wants no request for so long.
         """
+        ...
+
+    def refused(self, limits: Sequence[Limit], wait_s: float) -> None:
+        """The venue refused a part of an answered request under the last of the limits, and wants none for so long."""
         ...
 
     def ban(self, seconds: float) -> None:
@@ -85,9 +93,16 @@ class NoRateLimiter:
         _require_no_ban(self._budget, self._now_ms())
         return Permit("", 0)
 
+    def room(self, limits: Sequence[Limit], most: int) -> int:
+        """See `RateLimiter.room`."""
+        return 0 if self._budget.ban_left_ms(self._now_ms()) else most
+
     def release(
         self, permit: Permit, limits: Sequence[Limit], *, granted: int | None = None, refused_s: float | None = None
     ) -> None:
+        """Nothing is counted."""
+
+    def refused(self, limits: Sequence[Limit], wait_s: float) -> None:
         """Nothing is counted."""
 
     def ban(self, seconds: float) -> None:
@@ -124,6 +139,14 @@ class SharedRateLimiter:
                 limits, now_ms, round(lease_s * _MILLISECONDS), round(patience_s * _MILLISECONDS), cost
             )
 
+    def room(self, limits: Sequence[Limit], most: int) -> int:
+        """See `RateLimiter.room`."""
+        try:
+            with self._state() as (budget, now_ms):
+                return min(budget.room(limits, now_ms), most)
+        except NotSentError:
+            return 0
+
     def release(
         self, permit: Permit, limits: Sequence[Limit], *, granted: int | None = None, refused_s: float | None = None
     ) -> None:
@@ -136,6 +159,13 @@ class SharedRateLimiter:
                 count.requests = granted
             if count is not None and refused_s is not None:
                 count.refuse(now_ms, round(refused_s * _MILLISECONDS))
+
+    def refused(self, limits: Sequence[Limit], wait_s: float) -> None:
+        """See `RateLimiter.refused`."""
+        with suppress(NotSentError), self._state() as (budget, now_ms):
+            count = budget.counts.get(limits[-1].name)
+            if count is not None:
+                count.refuse(now_ms, round(wait_s * _MILLISECONDS))
 
     def ban(self, seconds: float) -> None:
         """See `RateLimiter.ban`."""

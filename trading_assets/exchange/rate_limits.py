@@ -138,6 +138,12 @@ class RollingWindow:
             return max(now_ms, self.shut_until_ms)
         return max(self.answered[over], self.shut_until_ms) if over < len(self.answered) else None
 
+    def room(self, now_ms: int) -> int:
+        """How many may go out now."""
+        if now_ms < self.shut_until_ms:
+            return 0
+        return max(self.usable(now_ms) - len(self.answered) - len(self.flying), 0)
+
     def refuse(self, now_ms: int, wait_ms: int) -> None:
         """The venue said: too many."""
         if now_ms - self.refused_ms > self.window_ms:
@@ -208,6 +214,15 @@ class RequestBudget:
             until_ms = now_ms + wait_ms + min(lease_ms, LONGEST_LEASE_MS) + count.window_ms
             count.flying |= dict.fromkeys(_numbers(number, each), until_ms)
         return Permit(number, wait_ms)
+
+    def room(self, limits: Sequence[Limit], now_ms: int) -> int:
+        """How much a request may cost under the last of the limits and go out now; 0 where none may."""
+        if self.ban_left_ms(now_ms):
+            return 0
+        counts = [self._window(limit) for limit in limits]
+        for count in counts:
+            count.forget_past(now_ms)
+        return counts[-1].room(now_ms) if all(count.room(now_ms) for count in counts) else 0
 
     def release(self, number: str, limits: Sequence[Limit], now_ms: int) -> None:
         """The request of a permit has an answer, or will have none."""

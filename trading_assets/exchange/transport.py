@@ -240,7 +240,11 @@ class Transport:
                 left = len(orders) - len(found)
                 found += [NotSentError(f"{method}: not sent, as an earlier part failed: {error}")] * left
                 return found
-            found += self._items(method, result, len(part), sets_state=sets_state)
+            items = self._items(method, result, len(part), sets_state=sets_state)
+            refused = next((one for one in items if isinstance(one, RateLimitedError)), None)
+            if refused is not None:
+                self._limiter.refused(limits_for(method, self._connection.account), refused.retry_after_s)
+            found += items
         return found
 
     def _items(
@@ -264,6 +268,12 @@ class Transport:
                 unclear = AmbiguousOutcomeError(f"{method}: not modified (Bybit code {code})", code=code)
                 found.append(refusal or (row if sets_state else unclear))
         return found
+
+    def room(self, method: str) -> int:
+        """Of how many orders a batch may go out now without waiting; 0 where the venue has no such call."""
+        if method in self._connection.missing:
+            return 0
+        return self._limiter.room(limits_for(method, self._connection.account), BATCH)
 
     def close(self) -> None:
         """Close every session that no call is using."""

@@ -71,6 +71,25 @@ def test_turns_are_given_in_order_and_as_early_as_answers_allow() -> None:
     assert promised == [Permit("9", 910), Permit("10", 911), Permit("11", 912)]
 
 
+def test_room_is_what_may_go_out_now_by_one_request() -> None:
+    budget, batches = RequestBudget(), Limit("batch", 10, 1000)
+    address = Limit(ADDRESS, 4, 5000)
+    assert budget.room([address, batches], 0) == 8
+    permit = budget.acquire([address, batches], 0, LEASE_MS, FOREVER_MS, 5)
+    assert isinstance(permit, Permit) and budget.room([address, batches], 0) == 3
+    budget.release(permit.number, [address, batches], 40)
+    assert (budget.room([address, batches], 1039), budget.room([address, batches], 1040)) == (3, 8)
+    for _ in range(2):
+        budget.acquire([address], 1040, LEASE_MS, FOREVER_MS)
+    assert budget.room([address, batches], 1041) == 0, "the address may send nothing"
+    other = RequestBudget()
+    other.room([batches], 0)
+    other.counts["batch"].refuse(5000, 700)
+    assert (other.room([batches], 5699), other.room([batches], 5700)) == (0, 5), "and less than before the refusal"
+    other.silent_until_ms = 9000
+    assert other.room([batches], 8999) == 0
+
+
 def test_a_turn_later_than_wanted_is_not_taken() -> None:
     budget = RequestBudget()
     for _ in range(8):

@@ -41,6 +41,7 @@ from trading_assets.trading.risk import guard as risk_guard
 from trading_assets.trading.risk.pre_trade import Account
 from trading_assets.trading.saga import protection, steps
 from trading_assets.trading.saga.recovery import recover
+from trading_assets.trading.saga.steps import Sent
 
 LEASE_MS = 30_000
 """Others wait this long for a process that died while it submitted."""
@@ -280,6 +281,12 @@ class _Sending:
     intent: Intent
     entry: Entry
 
+    @property
+    def send_by_wall_ms(self) -> int:
+        """Until when it is signed, or not sent."""
+        left_ms = int(self.row["ttl_ms"]) - self.intent.created_ms
+        return self.intent.touched_wall_ms + min(SEND_WITHIN_MS, left_ms)
+
 
 class _Round:
     """One round of sending: the most confident signals that may go are reserved when lanes are free for them.
@@ -291,11 +298,12 @@ class _Round:
     def __init__(self, context: ExecutionContext, lease: Lease, clock: _VenueClock, report: SubmitReport) -> None:
         self._context, self._lease, self._clock, self._report = context, lease, clock, report
         self._is_own_lease = context.lease is None
-        self._sending: dict[Future[Intent | None], _Sending] = {}
+        self._sending: dict[Future[list[Sent]], list[_Sending]] = {}
         self._refused_by_rules: dict[str, Entry] = {}
+        self._late: set[str] = set()
         self._waiting: deque[Row] = deque()
         self._known: set[str] = set()
-        self._sent: list[tuple[Intent, Future[Intent | None], Intent | None]] = []
+        self._sent: list[tuple[Intent, Sent | BaseException]] = []
         self._broken: list[Exception] = []
 
     def run(self, rows: Sequence[Row], market: Market, account: Account, ahead: Reading | None) -> None:
@@ -306,7 +314,7 @@ class _Round:
         """
         context = self._context
         self._waiting, self._known = deque(rows), {str(row["signal_id"]) for row in rows}
-        self._market, self._account, self._read_wall_ms = market, account, context.wall_ms()
+        self._plan_with(market, account)
         self._ahead, self._lanes = ahead, 1 if len(rows) == 1 else context.workers
         with worker_pool(len(rows), context.workers) as run:
             try:
@@ -319,10 +327,10 @@ class _Round:
                     self._collect(self._sending)
                 except TradingAssetsError as error:
                     self._broken.append(error)
-            followed = []
-            for intent, sending, after in self._sent:
-                open_still = after is not None and after.status in orders.UNRESOLVED
-                followed.append((intent, run(steps.confirm, context, after) if open_still else sending))
+            followed = list[tuple[Intent, Future[Intent | None] | Sent | BaseException]]()
+            for intent, sent in self._sent:
+                open_still = isinstance(sent, Intent) and sent.status in orders.UNRESOLVED
+                followed.append((intent, run(steps.confirm, context, sent) if open_still else sent))
             for intent, ending in followed:
                 _add_outcome(context, intent, ending, self._report, self._broken)
         for row in self._waiting:
@@ -330,10 +338,15 @@ class _Round:
         if self._broken:
             raise self._broken[0]
 
+    def _plan_with(self, market: Market, account: Account) -> None:
+        """Plan with this from now on. What the gates of the account said of another one is to be told anew."""
+        self._market, self._account, self._read_wall_ms = market, account, self._context.wall_ms()
+        self._gates_are_open, self._sizes_told = False, risk_guard.sizes_told(self._context)
+
     def _next_turn(self) -> bool:
         """Wait for a free lane. Return whether a signal is to be sent."""
         self._collect([future for future in self._sending if future.done()])
-        while self._sending and (not self._free_lanes or not self._waiting):
+        while self._sending and (self._free_lanes <= 0 or not self._waiting):
             self._collect(wait(self._sending, return_when=FIRST_COMPLETED).done)
         if self._waiting and self._context.ends():
             self._report.stopped = self._report.stopped or "this process ends"
@@ -344,15 +357,19 @@ class _Round:
         return self._lanes - len(self._sending)
 
     def _take_turn(self, run: Run) -> None:
-        """Plan the next signals, as many as lanes are free, reserve them in one transaction, and hand each to a lane.
+        """Plan the next signals, reserve them in one transaction, and hand them to lanes.
 
-        Each is planned with the account as it is once those before it are positions.
+        Those whose leverage is known to be set go by one request, as many as the exchange's limits let out at once.
+        Where they let out no more by one request, as many go as lanes are free, each by a request of its own: the two
+        ways have limits of their own. Others of a turn queue for a lane. Each is planned with the account as it is
+        once those before it are positions.
         """
         context, now_ms = self._context, self._clock.now_ms()
         if not self._refresh(now_ms):
             return
-        before, planned = self._account, list[_Sending]()
-        while self._waiting and len(planned) < self._free_lanes and not self._report.stopped:
+        before, planned, together = self._account, list[_Sending](), self._orders_together()
+        most = together or self._free_lanes
+        while self._waiting and len(planned) < most and not self._report.stopped:
             if planned and str(self._waiting[0]["signal_id"]) in self._refused_by_rules:
                 break  # the market is read again for it first
             entry = self._plan_next(self._clock.now_ms())
@@ -367,7 +384,7 @@ class _Round:
             if one.entry.why_size is not None
         }
         reserved = steps.reserve(context, [one.intent for one in planned], self._lease, places, details)
-        self._account = before
+        self._account, one_request, alone = before, list[_Sending](), list[_Sending]()
         for one in planned:
             signal_id, symbol = one.intent.signal_id, one.intent.symbol
             if one.intent.order_link_id not in reserved:
@@ -376,9 +393,20 @@ class _Round:
                 continue
             self._report.refused.pop(signal_id, None)
             self._account = account_after(self._account, one.intent, one.entry.price)
-            left_ms = int(one.row["ttl_ms"]) - one.intent.created_ms
-            send_by = one.intent.touched_wall_ms + min(SEND_WITHIN_MS, left_ms)
-            self._sending[run(steps.send, context, one.intent, send_by)] = one
+            (one_request if together and self._has_leverage(one.intent) else alone).append(one)
+        for some in filter(None, (one_request, *([one] for one in alone))):
+            self._sending[run(steps.send, context, [(one.intent, one.send_by_wall_ms) for one in some])] = some
+
+    def _orders_together(self) -> int:
+        """How many orders go by one request now; 0 where each goes by its own."""
+        if self._context.keeper is None or len(self._waiting) == 1:
+            return 0
+        room = self._context.exchange.orders_at_once()
+        return room if room > 1 else 0
+
+    def _has_leverage(self, intent: Intent) -> bool:
+        keeper = self._context.keeper
+        return keeper is not None and keeper.has_leverage(intent.symbol, intent.leverage)
 
     def _plan_next(self, now_ms: int) -> _Sending | None:
         """Ask every gate about the next signal; None where it gets no order now."""
@@ -391,12 +419,13 @@ class _Round:
                 self._waiting.appendleft(row)
             return None
         plan = plan_entry(row, self._market, self._account, context.settings, now_ms)
-        if plan.refusals is not None:
+        if plan.refusals is not None and not (self._gates_are_open and plan.refusals == ()):
             alerted = isinstance(row["reason"], str)
             risk_guard.enforce(context, str(row["symbol"]), self._account, plan.refusals, now_ms, alerted=alerted)
+            self._gates_are_open = plan.refusals == ()
         if plan.refusals == ():  # every gate is open: what is refused now has no size
             unsized = plan.outcome.reason if isinstance(plan.outcome, Refused) else None
-            risk_guard.alert_of_size(context, str(row["symbol"]), unsized, now_ms)
+            risk_guard.alert_of_size(context, str(row["symbol"]), unsized, now_ms, self._sizes_told)
         if isinstance(plan.outcome, Refused):
             if plan.refusals is None and row["reason"] != plan.outcome.reason:
                 context.notify(f"entry in {row['symbol']} waits", plan.outcome.reason, Kind.REFUSAL)
@@ -423,14 +452,13 @@ class _Round:
             if self._is_own_lease:
                 self._lease = leases.renew(context.database, self._lease, ttl_ms=LEASE_MS, wall_ms=wall_ms)
             rows = self._ordered(signals.active(context.database, context.settings.account))
-            self._market, self._account = _read(context, rows, now_ms, _Reads(context, rows, ahead=False))
+            self._plan_with(*_read(context, rows, now_ms, _Reads(context, rows, ahead=False)))
             self._waiting, self._ahead = deque(rows), None
         except ExchangeError as error:
             if isinstance(error, ExchangeFatalError):
                 account_refusals.tell(context, error)
             self._report.stopped = f"the account cannot be read: {error}"
             return False
-        self._read_wall_ms = context.wall_ms()
         return True
 
     def _is_void(self) -> bool:
@@ -448,38 +476,44 @@ class _Round:
             key=lambda row: (str(row["signal_id"]) in self._refused_by_rules, -float(row["confidence"])),
         )
 
-    def _collect(self, finished: Iterable[Future[Intent | None]]) -> None:
+    def _collect(self, finished: Iterable[Future[list[Sent]]]) -> None:
         """Note what became of orders that were sent, or not."""
         for future in list(finished):
-            one = self._sending.pop(future)
-            signal_id, error, after = str(one.row["signal_id"]), future.exception(), None
-            if isinstance(error, steps.PostponedError):
-                self._put_back(one, error)
-                continue
-            if error is None:
-                after = future.result()
-            self._report.refused.pop(signal_id, None)
-            self._sent.append((one.intent, future, after))
-            if after is not None and after.status == orders.UNKNOWN:
-                self._report.stopped = self._report.stopped or str(after.reason)
-            elif after is not None and after.status == orders.SUBMITTED:
+            some, error = self._sending.pop(future), future.exception()
+            outcomes = future.result() if error is None else [error] * len(some)
+            for one, sent in zip(some, outcomes, strict=True):
+                if isinstance(sent, steps.PostponedError):
+                    self._put_back(one, sent)
+                    continue
+                self._report.refused.pop(one.intent.signal_id, None)
+                self._sent.append((one.intent, sent))
+                if isinstance(sent, Intent) and sent.status == orders.UNKNOWN:
+                    self._report.stopped = self._report.stopped or str(sent.reason)
+            if any(isinstance(sent, Intent) and sent.status == orders.SUBMITTED for sent in outcomes):
                 account_refusals.end(self._context, of_orders=True)
 
     def _put_back(self, one: _Sending, error: steps.PostponedError) -> None:
-        """The signal waits again: for the exchange, or to be sized by the rules as they are now, once."""
-        signal_id, is_by_rules = str(one.row["signal_id"]), isinstance(error.cause, RulesChangedError)
+        """The signal waits again: for the exchange; or, once, for its turn in this round, where the time to send its
+        order has passed, or its order is to be sized by the rules as they are now."""
+        signal_id, is_by_rules = one.intent.signal_id, isinstance(error.cause, RulesChangedError)
+        is_late = isinstance(error.cause, TooLateError)
         occupied = self._account.occupied - {one.intent.symbol}
         self._account = replace(self._account, occupied=occupied)
-        if not is_by_rules and not isinstance(error.cause, TooLateError):
+        if not is_by_rules and not is_late:
             self._report.stopped = self._report.stopped or str(error)
-        again = is_by_rules and signal_id not in self._refused_by_rules
+        again = (is_by_rules and signal_id not in self._refused_by_rules) or (is_late and signal_id not in self._late)
         final = is_by_rules and not again
         if final:
             steps.publish_failure(self._context, one.intent, failure_of(error.cause), str(error))
         _refuse(self._context, one.row, Refused(str(error), final), self._report)
-        if again:
+        if not again:
+            return
+        if is_late:
+            self._late.add(signal_id)
+        else:
             self._refused_by_rules[signal_id] = one.entry
-            self._waiting.append(one.row)
+        self._waiting.append(one.row)
+        self._waiting = deque(self._ordered([]))
 
 
 def _intent(context: ExecutionContext, row: Row, entry: Entry, now_ms: int) -> Intent:
@@ -516,10 +550,16 @@ def _refuse(context: ExecutionContext, row: Row, refused: Refused, report: Submi
     (report.rejected if refused.final else report.refused)[signal_id] = refused.reason
 
 
+def _given(sent: Sent | BaseException) -> Intent | None:
+    if isinstance(sent, BaseException):
+        raise sent
+    return sent
+
+
 def _add_outcome(
     context: ExecutionContext,
     intent: Intent,
-    ending: Future[Intent | None],
+    ending: Future[Intent | None] | Sent | BaseException,
     report: SubmitReport,
     broken: list[Exception],
 ) -> None:
@@ -527,7 +567,7 @@ def _add_outcome(
     why = "the exchange does not show its end yet"
     after: Intent | None = None
     try:
-        after = ending.result()
+        after = ending.result() if isinstance(ending, Future) else _given(ending)
     except ExchangeError as error:
         why = str(error)
     except Exception as error:  # noqa: BLE001 (raised by the caller, after the other orders)

@@ -6,7 +6,7 @@ It fails closed: what cannot be read or written raises, and then nothing is open
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from decimal import Decimal
 
 from trading_assets.core.errors import ExchangeError, HaltedByHandError
@@ -105,13 +105,26 @@ def enforce(
         context.notify(f"entry in {symbol} refused", "; ".join(map(str, of_signal)), Kind.REFUSAL)
 
 
-def alert_of_size(context: ExecutionContext, symbol: str, reason: str | None, now_ms: int) -> None:
+def sizes_told(context: ExecutionContext) -> Set[str]:
+    """What `alert_of_size` has told of coins no order of which could be sized, and is not over."""
+    with context.database.read() as connection:
+        return risk.open_episodes(connection, context.settings.account, (f"{_SIZE} ",))
+
+
+def alert_of_size(
+    context: ExecutionContext, symbol: str, reason: str | None, now_ms: int, told_before: Set[str]
+) -> None:
     """Tell that no order of a coin can be sized, once until one can be (`reason` None).
 
     The reason has the price of now, so each new signal of a coin has another text of the same fault.
+
+    Args:
+        told_before: `sizes_told` a short while ago.
     """
     account, kind = context.settings.account, f"{_SIZE} {symbol}"[:_LONGEST_KIND]
     is_bad, told = reason is not None, list[Message]()
+    if (kind in told_before) is is_bad:
+        return
     with context.database.read() as connection:
         if (kind in risk.open_episodes(connection, account, (kind,))) is is_bad:
             return

@@ -3,7 +3,7 @@ change of a state."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -83,3 +83,23 @@ def move(
     if moved is not None and event is None:  # events are logged when they are published
         log(f"order_{state}", moved, f"the order is {state}", reason=details.get("reason"))
     return moved
+
+
+def move_all(
+    context: ExecutionContext, intents: Sequence[tuple[Intent, str | None]], state: str
+) -> list[Intent | None]:
+    """`move` of several intents, each with the exchange's id of its order, in one transaction."""
+    if not intents:
+        return []
+    wall_ms = context.wall_ms()
+    with context.database.write() as connection:
+        found = [
+            transitions.advance_in(
+                connection, intent, state, now_ms=venue_ms(context, intent), wall_ms=wall_ms, order_id=order_id
+            )
+            for intent, order_id in intents
+        ]
+    for moved in found:
+        if moved is not None:
+            log(f"order_{state}", moved, f"the order is {state}")
+    return found

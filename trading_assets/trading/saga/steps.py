@@ -6,9 +6,10 @@ sequence of steps and the transitions between states are in `saga.transitions`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from decimal import Decimal
+from typing import Any
 
 from trading_assets.core.errors import (
     AccountShapeError,
@@ -22,14 +23,14 @@ from trading_assets.core.errors import (
     TooLateError,
 )
 from trading_assets.core.events import Failure, TradeExecuted, TradeFailed, failure_of
-from trading_assets.core.models import Order, OrderRequest, OrderStatus, RejectReason, SendBy
+from trading_assets.core.models import Order, OrderAck, OrderRequest, OrderStatus, RejectReason, SendBy
 from trading_assets.ledger import orders, signals
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
 from trading_assets.trading import account_refusals
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.saga import resting
-from trading_assets.trading.saga.progress import end_trace, log, move, step, venue_ms
+from trading_assets.trading.saga.progress import end_trace, log, move, move_all, step, venue_ms
 from trading_assets.trading.saga.protection import protect
 from trading_assets.trading.saga.transitions import Step
 
@@ -90,41 +91,79 @@ def reserve(
     return reserved
 
 
-def send(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> Intent | None:
-    """Set the leverage, unless it is known to be set, then create the order.
+Sent = Intent | None | Exception
+"""What became of an order that was to be sent: its intent, None where another process has changed it, or what was
+raised of it: `PostponedError` where nothing was placed and its signal waits again."""
 
-    Return the intent; None where another process has changed it.
 
-    Raises:
-        PostponedError: nothing was placed; the signal waits again.
+def send(context: ExecutionContext, to_send: Sequence[tuple[Intent, int]]) -> list[Sent]:
+    """Set the leverage of each, unless it is known to be set, then create the orders: several by one request.
+
+    Args:
+        to_send: intents, each with the moment by which it is signed, ms of the local clock.
+
+    Return what became of each, in their order: what happens to one keeps none of the others from its own end.
     """
+    found = dict[str, Sent]()
+    ready, taken = list[tuple[Intent, int]](), list[tuple[Intent, str | None]]()
+    for intent, send_by_wall_ms in to_send:
+        try:
+            with step(context, Step.LEVERAGE, intent):
+                if context.keeper is None or not context.keeper.has_leverage(intent.symbol, intent.leverage):
+                    context.exchange.set_leverage(intent.symbol, intent.leverage)
+            ready.append((intent, send_by_wall_ms))
+        except ExchangeError as error:
+            found[intent.order_link_id] = _tried(_without_leverage, context, intent, error)
+    for intent, answer in _create(context, ready):
+        if isinstance(answer, OrderAck):
+            taken.append((intent, answer.order_id))
+        elif isinstance(answer, _CLEAR) and not isinstance(answer, TooLateError) and _was_placed(context, intent):
+            # The exchange says that nothing was placed. One look made sure, as a proxy may have answered in its place.
+            taken.append((intent, None))
+        else:
+            found[intent.order_link_id] = _tried(_not_taken, context, intent, answer)
+    found |= _acknowledge(context, taken)
+    return [found[intent.order_link_id] for intent, _ in to_send]
+
+
+_CLEAR = (OrderRejectedError, ExchangeFatalError, NotSentError)
+
+
+def _tried(call: Callable[[ExecutionContext, Intent, ExchangeError], Intent | None], *given: Any) -> Sent:
     try:
-        with step(context, Step.LEVERAGE, intent):
-            if context.keeper is None or not context.keeper.has_leverage(intent.symbol, intent.leverage):
-                context.exchange.set_leverage(intent.symbol, intent.leverage)
-    except ExchangeError as error:
-        if _is_of_the_order(context, error):
-            return _refused(context, intent, f"leverage not set: {error}", error)
-        # Whatever became of the leverage, of the order nothing was sent.
-        raise _postpone(context, intent, f"leverage not set: {error}", error) from error
-    order_id = None
-    try:
-        with step(context, Step.CREATE, intent):
-            order_id = _create(context, intent, send_by_wall_ms)
-    except TooLateError as error:
-        raise _postpone(context, intent, f"not sent: {error}", error) from error
-    except (OrderRejectedError, ExchangeFatalError, NotSentError) as error:
-        # The exchange says that nothing was placed. One look makes sure, as a proxy may have answered in its place.
-        if not _was_placed(context, intent):
-            if _is_of_the_order(context, error):
-                return _refused(context, intent, str(error), error)
-            why = f"not sent: {error}" if isinstance(error, NotSentError) else str(error)
-            raise _postpone(context, intent, why, error) from error
-    except ExchangeError as error:
+        return call(*given)
+    except Exception as error:  # noqa: BLE001 (raised by the caller, after the other orders)
+        return error
+
+
+def _without_leverage(context: ExecutionContext, intent: Intent, error: ExchangeError) -> Intent | None:
+    """Whatever became of the leverage, of the order nothing was sent."""
+    if _is_of_the_order(context, error):
+        return _refused(context, intent, f"leverage not set: {error}", error)
+    raise _postpone(context, intent, f"leverage not set: {error}", error) from error
+
+
+def _not_taken(context: ExecutionContext, intent: Intent, error: ExchangeError) -> Intent | None:
+    """Record what it means that the exchange has not said that it took the order."""
+    if not isinstance(error, _CLEAR):
         with step(context, Step.ACKNOWLEDGE, intent):
             return move(context, intent, orders.UNKNOWN, reason=f"outcome unknown: {error}")
-    with step(context, Step.ACKNOWLEDGE, intent):
-        return move(context, intent, orders.SUBMITTED, order_id=order_id)
+    if _is_of_the_order(context, error):
+        return _refused(context, intent, str(error), error)
+    why = f"not sent: {error}" if isinstance(error, NotSentError) else str(error)
+    raise _postpone(context, intent, why, error) from error
+
+
+def _acknowledge(context: ExecutionContext, taken: Sequence[tuple[Intent, str | None]]) -> dict[str, Sent]:
+    """Record in one transaction that the exchange has taken these, with the ids it gave them."""
+    with ExitStack() as steps:
+        for intent, _ in taken:
+            steps.enter_context(step(context, Step.ACKNOWLEDGE, intent))
+        try:
+            moved: Sequence[Sent] = move_all(context, taken, orders.SUBMITTED)
+        except Exception as error:  # noqa: BLE001 (raised by the caller, after the other orders)
+            moved = [error] * len(taken)
+    return {intent.order_link_id: one for (intent, _), one in zip(taken, moved, strict=True)}
 
 
 def confirm(context: ExecutionContext, intent: Intent) -> Intent | None:
@@ -216,9 +255,31 @@ def why_not_filled(order: Order) -> str:
     return f"nothing was filled: {', '.join(words)}" + (f" ({order.venue_reason})" if order.venue_reason else "")
 
 
-def _create(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> str:
-    """Create the order. Retry, with the same id and before the deadline, only what the exchange certainly never saw."""
-    request = OrderRequest(
+def _create(
+    context: ExecutionContext, ready: Sequence[tuple[Intent, int]]
+) -> list[tuple[Intent, OrderAck | ExchangeError]]:
+    """Create the orders. Retry, with the same ids and in time, only what the exchange certainly never saw."""
+    found = dict[str, OrderAck | ExchangeError]()
+    left = [_request(context, intent, send_by_wall_ms) for intent, send_by_wall_ms in ready]
+    with ExitStack() as steps:
+        for intent, _ in ready:
+            steps.enter_context(step(context, Step.CREATE, intent))
+        for attempt in range(SEND_ATTEMPTS):
+            for intent, _ in ready:
+                if any(intent.order_link_id == one.order_link_id for one in left):
+                    log("order_sent", intent, "the order is sent")
+            answers = _placed(context, left)
+            found |= {one.order_link_id: answer for one, answer in zip(left, answers, strict=True)}
+            left = [one for one in left if _may_be_sent_again(found[one.order_link_id])]
+            if not left:
+                break
+            if attempt < SEND_ATTEMPTS - 1:
+                context.sleep(LOOK_UP_PAUSE_S)
+    return [(intent, found[intent.order_link_id]) for intent, _ in ready]
+
+
+def _request(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> OrderRequest:
+    return OrderRequest(
         symbol=intent.symbol,
         side=intent.side,
         qty=intent.qty,
@@ -229,17 +290,29 @@ def _create(context: ExecutionContext, intent: Intent, send_by_wall_ms: int) -> 
         post_only=intent.post_only,
         send_by=SendBy(send_by_wall_ms, context.wall_ms),
     )
-    for attempt in range(SEND_ATTEMPTS):
-        log("order_sent", intent, "the order is sent")
-        try:
-            return context.exchange.place_order(request).order_id
-        except TooLateError:
-            raise
-        except NotSentError:
-            if attempt == SEND_ATTEMPTS - 1:
-                raise
-            context.sleep(LOOK_UP_PAUSE_S)
-    raise AssertionError("unreachable")
+
+
+def _placed(context: ExecutionContext, requests: Sequence[OrderRequest]) -> list[OrderAck | ExchangeError]:
+    """Send orders, several by one request. Where that is refused as a whole, sound orders are among them: each that is
+    not there after all goes by itself then."""
+    if len(requests) == 1:
+        return [_placed_alone(context, requests[0])]
+    answers = context.exchange.place_orders(requests) if requests else []
+    refused = answers[0] if answers else None
+    if not isinstance(refused, OrderRejectedError) or any(one is not refused for one in answers):
+        return answers
+    return [refused if _was_placed(context, one) else _placed_alone(context, one) for one in requests]
+
+
+def _placed_alone(context: ExecutionContext, request: OrderRequest) -> OrderAck | ExchangeError:
+    try:
+        return context.exchange.place_order(request)
+    except ExchangeError as error:
+        return error
+
+
+def _may_be_sent_again(answer: OrderAck | ExchangeError) -> bool:
+    return isinstance(answer, NotSentError) and not isinstance(answer, TooLateError)
 
 
 def _is_of_the_order(context: ExecutionContext, error: ExchangeError) -> bool:
@@ -270,7 +343,7 @@ def _postpone(context: ExecutionContext, intent: Intent, reason: str, cause: Exc
     return PostponedError(reason, cause)
 
 
-def _was_placed(context: ExecutionContext, intent: Intent) -> bool:
+def _was_placed(context: ExecutionContext, intent: Intent | OrderRequest) -> bool:
     """Return whether the exchange shows the order. A failed look-up leaves the exchange's clear answer as it is."""
     try:
         return context.exchange.find_order(intent.symbol, intent.order_link_id) is not None

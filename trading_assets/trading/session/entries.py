@@ -7,6 +7,7 @@ breaks it never waits to be sent; and by the full check, whose report is shown, 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -61,6 +62,8 @@ class EntryPipeline:
         self._context, self._feed, self._run = context, feed, run
         self._check, self._authorise, self._log = check, authorise, log
         self.worker = WorkerThread("orders", self._submit)
+        self._rests = threading.Event()
+        self._rests.set()
         self._contracts: Mapping[str, Instrument] = {}
         self._found = deque[FinderReport]()
         self._distrusted = False
@@ -125,6 +128,10 @@ class EntryPipeline:
         ):
             self.worker.wake()
 
+    def wait_for_orders(self, within_s: float) -> None:
+        """Wait until no round of sending is under way, or for so long: what else needs the processor delays orders."""
+        self._rests.wait(within_s)
+
     def refresh_contracts(self, *, now: bool = False) -> None:
         """Read the venue's contracts every minute, or `now`."""
         if not (now or self._contracts_timer.ring()):
@@ -174,6 +181,7 @@ class EntryPipeline:
 
     def _submit_once(self) -> float | None:
         context = self._authorise()
+        self._rests.clear()
         try:
             report = submit_orders(context)
         except LeaseLostError:
@@ -181,6 +189,8 @@ class EntryPipeline:
         except TradingAssetsError as error:
             self._log.warn_once("no order was sent, signals wait", {"submit": error})
             return STOPPED_AGAIN_S
+        finally:
+            self._rests.set()
         self._waiting_timer.restart()
         stats = self._log.stats
         stats.executed += len(report.executed)

@@ -82,6 +82,9 @@ SETTINGS_EVERY_S = 1.0
 BOOKS_EVERY_S = 1.0
 """Books are read at most so often, however much the account's stream tells."""
 
+BOOKS_AFTER_ORDERS_S = 1.0
+"""They are read after the orders of a close, which change them and which reading would delay; so late at most."""
+
 BARE_EVERY_S = 2.0
 """A position without its stop is looked at so often."""
 
@@ -363,6 +366,7 @@ class Session:
 
     def _read_books(self) -> float | None:
         """Read the books, and look after positions without a stop. What a stream tells is a hint; REST is the truth."""
+        self._entries.wait_for_orders(BOOKS_AFTER_ORDERS_S)
         context = self._context()
         try:
             reconcile(context)

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.models import AccountShape, OrderAck, OrderRequest, Side
+from trading_assets.core.streams import Up
 from trading_assets.exchange.bybit import BybitExchange
 from trading_assets.exchange.connection import Connection
 from trading_assets.exchange.transport import Transport
@@ -26,10 +27,12 @@ from trading_assets.simulator.faults.parsing import parse_rules
 from trading_assets.simulator.server import ENDPOINTS
 from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.execute.submit import submit_orders
+from trading_assets.trading.keeper import Keeper
 from trading_assets.trading.reconcile.reconciler import reconcile
+from trading_assets.trading.session.ahead import ReadAhead
 from trading_assets_tests.exchange.stub import keys_of
 from trading_assets_tests.fakes import order_link_id
-from trading_assets_tests.simulator.fake_market import HOUR, T0
+from trading_assets_tests.simulator.fake_market import BTC, HOUR, T0, FakeMarket
 from trading_assets_tests.trading.fixtures import add_signal, settings
 
 SYMBOL = "BTCUSDT"
@@ -168,14 +171,74 @@ def run_cell(running: RunningExchange, database: Database, account: str, call: s
     return Cell(outcome, creates, last if last != first else "")
 
 
-def _waiting(database: Database, account: str, now_ms: int) -> str:
+SYMBOLS = (SYMBOL, "ETHUSDT")
+
+
+class TwoCoins(FakeMarket):
+    """Two coins that differ in nothing but their names, at a price that stands."""
+
+    base: ClassVar = {**FakeMarket.base, **dict.fromkeys(SYMBOLS, 100_000.0)}
+
+    def __init__(self) -> None:
+        super().__init__({symbol: {T0: (100_000.0,) * 4} for symbol in SYMBOLS})
+        self.contracts = {**self.contracts, "ETHUSDT": replace(BTC, symbol="ETHUSDT", symbol_id=6, base_coin="ETH")}
+
+
+@dataclass(frozen=True)
+class Together:
+    """Orders that went by one request, which met a fault: what became of each, and how many requests that took."""
+
+    outcomes: tuple[str, ...]
+    batches: int
+    creates: int
+
+
+def run_together(running: RunningExchange, database: Database, account: str, fault: str) -> Together:
+    """Orders of two coins by one request, whose leverages were set ahead, in an account of the ledger of its own.
+
+    Raises:
+        AssertionError: an invariant of the saga is broken after the next run.
+    """
+    now_ms, rules, late = running.now_ms(), settings(account=account), fault.startswith(TOO_LATE)
+    pause_s = _PAUSE_S if late else 0.0
+    exchange = _Connector(running, account, timeout_s=_IMPATIENT_S if late else _PATIENT_S)
+    wall_ms, keeper = 1_000_000, Keeper(time.monotonic)
+    context = ExecutionContext(database, exchange, rules, sleep=lambda _s: time.sleep(pause_s), wall_ms=lambda: wall_ms)
+    context = replace(context, keeper=keeper)
+    context.require_bound()
+    keeper.hear(Up(()))
+    ReadAhead(keeper, lambda: context, lambda: SYMBOLS).set_leverages()
+    identities = [_waiting(database, account, now_ms, symbol) for symbol in SYMBOLS]
+    exchange.requests.clear()
+    where = "POST /v5/order/create-batch"
+    running.faults.add(parse_rules({"faults": [{"where": where, "times": 1, **FAULTS[fault]}]}, ENDPOINTS), now_ms)
+    _run(context)
+    first = [_status(database, identity) for identity in identities]
+    batches, creates = exchange.requests["place_batch_order"], exchange.requests["place_order"]
+    running.faults.remove()
+    time.sleep(_BAN_S if "ban_s" in FAULTS[fault] else LATE_MS / 1000 if late else 0.0)
+    after = _Connector(running, account)
+    if {"active", "executing"} & set(first):
+        context = ExecutionContext(database, after, rules, sleep=lambda _s: None, wall_ms=lambda: wall_ms + 35_000)
+        reconcile(context)
+        _run(context)
+    outcomes = []
+    for identity, symbol, before in zip(identities, SYMBOLS, first, strict=True):
+        last = _status(database, identity)
+        assert not _end_of_position(after, last, identity, symbol), "nothing was to be closed"
+        outcome = {"executing": "unknown", "active": "waits"}.get(before, before)
+        outcomes.append(str(Cell(outcome, 0, last if last != before else "")))
+    return Together(tuple(outcomes), batches, creates)
+
+
+def _waiting(database: Database, account: str, now_ms: int, symbol: str = SYMBOL) -> str:
     with database.write() as connection:
         account_ledger.add_reconciliation(
             connection, account, new_fills=0, new_closings=0, open_positions=0, differences=0, until_ms=now_ms
         )
     return add_signal(
         database,
-        SYMBOL,
+        symbol,
         account=account,
         hour_ms=T0 - HOUR,
         entry_price=100_000.0,
@@ -198,20 +261,20 @@ def _status(database: Database, identity: str) -> str:
     return str(signals.by_ids(database, [identity]).iloc[0]["status"])
 
 
-def _end_of_position(exchange: _Connector, status: str, identity: str) -> bool:
+def _end_of_position(exchange: _Connector, status: str, identity: str, symbol: str = SYMBOL) -> bool:
     """Executed is one position with its stop, or one that was closed; anything else is none. Whether it was closed.
 
     The position is closed then, for the next cell.
     """
-    position = exchange.position(SYMBOL)
+    position = exchange.position(symbol)
     assert status in ("executed", "rejected", "failed"), status
-    entry = exchange.find_order(SYMBOL, order_link_id(identity))
+    entry = exchange.find_order(symbol, order_link_id(identity))
     assert (entry is not None) == (status == "executed"), f"{identity}: {status}, {entry}"
     if position is None:
         return entry is not None
     assert entry is not None
     assert (position.side, position.size, position.stop_loss) == (Side.BUY, Decimal("0.001"), Decimal(98_000))
-    exchange.place_order(OrderRequest(SYMBOL, Side.SELL, position.size, order_link_id(identity, "c"), reduce_only=True))
+    exchange.place_order(OrderRequest(symbol, Side.SELL, position.size, order_link_id(identity, "c"), reduce_only=True))
     return False
 
 

@@ -217,6 +217,10 @@ class ToyExchange:
         """No order waits at Toy."""
         return [OrderEndedError(f"Toy has no order {change.order_link_id} that waits") for change in changes]
 
+    def orders_at_once(self) -> int:
+        """Toy takes one order a request."""
+        return 1
+
     def place_orders(self, requests: Sequence[OrderRequest]) -> list[OrderAck | ExchangeError]:
         """One after the other."""
         found = list[OrderAck | ExchangeError]()
