@@ -5,6 +5,7 @@ Tables are in `ledger.tables`, reads and writes in the repositories beside this 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -136,7 +137,7 @@ class Database:
     ) -> None:
         self.url = with_driver(url, "database_url")
         self._open_results = results
-        self._writing = threading.Lock()
+        self._writing, self._writers_pid = threading.Lock(), os.getpid()
         if busy_timeout_s is not None:
             timeouts = replace(timeouts, lock=busy_timeout_s)
         self._lock_s = timeouts.lock
@@ -241,12 +242,15 @@ class Database:
         """On SQLite the threads of this process write one after the other: who waits for the file's lock sleeps up to
         100 ms between two looks at it, while others come and go. After the time for a lock SQLite is asked all the
         same, and says itself that it is locked."""
-        is_mine = self.dialect == "sqlite" and self._writing.acquire(timeout=self._lock_s)
+        if self._writers_pid != os.getpid():  # forked: nobody here would give back what a thread of the parent has
+            self._writing, self._writers_pid = threading.Lock(), os.getpid()
+        turn = self._writing
+        is_mine = self.dialect == "sqlite" and turn.acquire(timeout=self._lock_s)
         try:
             yield
         finally:
             if is_mine:
-                self._writing.release()
+                turn.release()
 
     @property
     def dialect(self) -> str:

@@ -119,3 +119,15 @@ def test_a_child_that_was_forked_in_the_middle_of_a_transaction_is_refused_the_f
     later.end()
     assert told(ledger) == ["parent", "child"]
     ledger.close()
+
+
+def test_a_turn_to_write_that_a_thread_of_the_parent_has_is_not_waited_for_by_a_child(ledger: Database) -> None:
+    ledger._lock_s = 300.0
+    assert ledger._writing.acquire()
+    try:
+        child = Child(lambda: tell(ledger, "child"))
+        assert child.act()
+        child.end()
+    finally:
+        ledger._writing.release()
+    assert told(ledger) == ["child"]

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -146,3 +147,28 @@ def test_other_connections_of_the_process_are_let_alone(postgres_database: Datab
         assert connection.exec_driver_sql("SELECT 1 FROM pg_sleep(7)").scalar_one() == 1
         assert connection.exec_driver_sql("SHOW statement_timeout").scalar_one() == "0"
     engine.dispose()
+
+
+def test_a_thread_that_keeps_its_turn_to_write_is_told_as_a_lock(tmp_path: Path) -> None:
+    """Threads of one process wait for each other, and no longer than for another process."""
+    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}", upgrade=False, timeouts=SHORT)
+    with database.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE told (who TEXT)")
+    found = list[Exception]()
+
+    def write() -> None:
+        try:
+            with database.write() as connection:
+                connection.exec_driver_sql("INSERT INTO told VALUES ('another thread')")
+        except StorageError as error:
+            found.append(error)
+
+    with database.write() as connection:
+        connection.exec_driver_sql("INSERT INTO told VALUES ('one')")
+        other = threading.Thread(target=write)
+        other.start()
+        other.join(FAR_TOO_LONG_S)
+    assert [type(error) for error in found] == [DatabaseLockedError]
+    write()
+    with database.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM told").scalar_one() == 2

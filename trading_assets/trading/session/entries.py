@@ -128,9 +128,12 @@ class EntryPipeline:
         ):
             self.worker.wake()
 
-    def wait_for_orders(self, within_s: float) -> None:
-        """Wait until no round of sending is under way, or for so long: what else needs the processor delays orders."""
-        self._rests.wait(within_s)
+    def wait_for_orders(self, within_s: float) -> bool:
+        """Wait until no round of sending is under way, or for so long: what else needs the processor delays orders.
+
+        Return whether none is.
+        """
+        return self._rests.wait(within_s)
 
     def refresh_contracts(self, *, now: bool = False) -> None:
         """Read the venue's contracts every minute, or `now`."""
