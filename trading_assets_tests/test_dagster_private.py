@@ -65,7 +65,7 @@ def test_no_other_module_imports_private_names_of_dagster() -> None:
         if path not in PLACES and private_imports(path)
     }
     assert elsewhere == {}
-    assert len(NAMES) < 35, "each more is a risk at the next version of Dagster"
+    assert len(NAMES) < 36, "each more is a risk at the next version of Dagster"
 
 
 def test_private_is_what_the_rule_says() -> None:

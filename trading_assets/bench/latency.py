@@ -1,5 +1,4 @@
-"""How soon an order follows its candle, through Dagster's real daemon; how soon a fill is in the books; and what an
-idle hour of trading costs.
+"""How soon an order follows its candle, through Dagster's real daemon, and how soon a fill is in the books.
 
 A latency is what the exchange itself says: when it accepted the order, less when the candle ended. A market in haste
 gives candles sooner; what it adds to the load is in the figures, which are seconds of the machine.
@@ -21,7 +20,7 @@ import sqlalchemy as sa
 from trading_assets.bench.bursts import Burst, measure_burst
 from trading_assets.bench.hanging import hanging_channel
 from trading_assets.bench.harness import Harness, installed
-from trading_assets.bench.measurement import cpu_s
+from trading_assets.bench.idle import QUIET
 from trading_assets.chaos.signal_source import EAGER
 from trading_assets.core.errors import ExchangeError, ExchangeUnavailableError, TradingAssetsError
 from trading_assets.core.models import OrderRequest, Side
@@ -35,7 +34,6 @@ TIMEFRAME = Timeframe.M1
 PATIENCE_S = 900.0
 BEGIN_WITHIN_S = 120.0
 POLL_S = 0.25
-IDLE_SETTLE_S = 20.0
 WARM_FILLS = 2
 BOOKED_WITHIN_S, BOOKS_POLL_S = 120.0, 0.01
 
@@ -84,29 +82,12 @@ class Books:
 
 
 @dataclass(frozen=True)
-class IdleHour:
-    """Processor seconds of an hour of trading in session mode without a signal, from `measured_s` measured seconds.
-
-    Attributes:
-        session: the run that trades; `dagster` the daemon, the code server and the sensor's ticks.
-        exchange: the embedded exchange, which is there only where no real one is traded on.
-    """
-
-    measured_s: float
-    session: float
-    dagster: float
-    exchange: float
-    session_memory_mb: float
-
-
-@dataclass(frozen=True)
 class LatencyReport:
     cores: int
     symbols: int
     bursts: tuple[Burst, ...]
     latencies: tuple[Latency, ...]
     books: Books | None
-    idle_hour: IdleHour | None
     beside_a_channel: BesideAChannel | None
 
     def as_dict(self) -> dict[str, Any]:
@@ -119,7 +100,6 @@ def measure_latency(
     once_samples: int,
     fills: int,
     speed: float,
-    idle_s: float,
     say: Callable[[str], None],
     *,
     beside_a_channel: bool = False,
@@ -128,7 +108,7 @@ def measure_latency(
     delay_ms: int = 0,
     limits: bool = True,
 ) -> LatencyReport:
-    """Measure bursts, session mode, once mode, fills and an idle session, each in an installation of its own. 0 leaves
+    """Measure bursts, session mode, once mode, and fills, each in an installation of its own. 0 leaves
     one out.
 
     Args:
@@ -153,8 +133,7 @@ def measure_latency(
         # A run takes seconds: in greater haste its candle would be a different one by then.
         found.append(_measure("once", symbols, once_samples, min(speed, 3.0), say, far))
     books = _measure_books(symbols, fills, say) if fills else None
-    idle = _idle_hour(symbols, idle_s, say) if idle_s else None
-    return LatencyReport(psutil.cpu_count() or 1, symbols, measured, tuple(found), books, idle, beside)
+    return LatencyReport(psutil.cpu_count() or 1, symbols, measured, tuple(found), books, beside)
 
 
 @dataclass(frozen=True)
@@ -289,7 +268,10 @@ def _clear(harness: Harness) -> None:
 def _measure_books(symbols: int, fills: int, say: Callable[[str], None]) -> Books:
     """A person opens and closes a position, at moments that follow no clock; the session's stream tells of it."""
     say("books: starting exchange and daemon")
-    with _idle(symbols) as harness:
+    parameters, timeframe, strategy = QUIET
+    with installed(
+        symbols=symbols, timeframe=timeframe, strategy=strategy, parameters=parameters, mode="session", speed=1.0
+    ) as harness:
         _wait_for_trading(harness, "session")
         exchange, chance = harness.exchange, random.Random(1)
         symbol = harness.settings.symbols.btc
@@ -315,42 +297,3 @@ def _is_booked(harness: Harness, order_id: str) -> bool:
         return bool(
             connection.execute(sa.select(tables.fills.c.exec_id).where(tables.fills.c.order_id == order_id)).first()
         )
-
-
-def _idle(symbols: int) -> AbstractContextManager[Harness]:
-    """A session on coins that need candles of five timeframes and funding, and that hardly ever enter."""
-    return installed(
-        symbols=symbols,
-        timeframe=Timeframe.M5,
-        strategy="fibonacci_bollinger",
-        parameters='{"band": 0.999, "base_confidence": 0}',
-        mode="session",
-        speed=1.0,
-    )
-
-
-def _idle_hour(symbols: int, seconds: float, say: Callable[[str], None]) -> IdleHour:
-    say("idle: starting exchange and daemon")
-    with _idle(symbols) as harness:
-        _wait_for_trading(harness, "session")
-        time.sleep(IDLE_SETTLE_S)
-        session = _session_process(harness)
-        before = harness.daemon_cpu_s(), cpu_s(session), cpu_s(harness.exchange_process)
-        began = time.monotonic()
-        say(f"idle: measuring for {seconds:.0f} s")
-        time.sleep(seconds)
-        took_s = time.monotonic() - began
-        after = harness.daemon_cpu_s(), cpu_s(session), cpu_s(harness.exchange_process)
-        memory_mb = session.memory_info().rss / 1e6
-    trading, own, exchange = ((b - a) / took_s * 3600 for a, b in zip(before, after, strict=True))
-    return IdleHour(round(took_s, 1), round(own, 1), round(trading - own, 1), round(exchange, 1), round(memory_mb, 1))
-
-
-def _session_process(harness: Harness) -> psutil.Process:
-    """The run's process: spawned by the code server, and connected to the exchange's stream."""
-    port = next(c.laddr.port for c in harness.exchange_process.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
-    for process in harness.daemon.children(recursive=True):
-        connected = any(c.raddr and c.raddr.port == port for c in process.net_connections("tcp"))
-        if connected and any("spawn_main" in word for word in process.cmdline()):
-            return process
-    raise ExchangeUnavailableError("no run of a session was found below the daemon")

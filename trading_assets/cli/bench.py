@@ -255,7 +255,6 @@ def exchange(requests: int, connections: int, symbols: int, stream_seconds: floa
 @click.option("--once-samples", default=60, show_default=True, type=click.IntRange(0), help="Orders in once mode.")
 @click.option("--fills", default=100, show_default=True, type=click.IntRange(0), help="Fills by hand, to the ledger.")
 @click.option("--speed", default=10.0, show_default=True, type=click.FloatRange(1, 20), help="Market seconds a second.")
-@click.option("--idle-seconds", default=120.0, show_default=True, type=click.FloatRange(0), help="Of an idle session.")
 @click.option(
     "--hanging-channel",
     is_flag=True,
@@ -272,7 +271,6 @@ def latency(
     once_samples: int,
     fills: int,
     speed: float,
-    idle_seconds: float,
     hanging_channel: bool,
     as_json: bool,
 ) -> None:
@@ -289,7 +287,6 @@ def latency(
         once_samples,
         fills,
         speed,
-        idle_seconds,
         lambda text: click.echo(text, err=True),
         beside_a_channel=hanging_channel,
         bursts=[one for one in signals if one <= symbols],
@@ -331,13 +328,30 @@ def latency(
             f"p99 {books.p99_s:g} s, slowest {books.max_s:g} s",
             highlight=False,
         )
-    if (idle := report.idle_hour) is not None:
-        open_console().print(
-            f"An idle hour, from {idle.measured_s:g} s: session {idle.session:g} s of processor time, Dagster "
-            f"{idle.dagster:g} s, embedded exchange {idle.exchange:g} s; the session holds "
-            f"{idle.session_memory_mb:g} MB",
-            highlight=False,
-        )
+
+
+@bench.command("idle")
+@click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Selected coins.")
+@click.option(
+    "--seconds", default=600, show_default=True, type=click.IntRange(60, 2400), help="Measured of it, after the start."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+def idle(symbols: int, seconds: int, as_json: bool) -> None:
+    """What an hour without a signal costs: all that make dev starts, and a session, process by process.
+
+    The minutes about a full hour are waited for: the hourly research is no idleness.
+    """
+    from trading_assets.bench.idle import measure_idle, table  # noqa: PLC0415 (imports the exchange)
+
+    found = measure_idle(symbols, seconds, lambda text: click.echo(text, err=True))
+    if as_json:
+        click.echo(json.dumps(found.as_dict()))
+        return
+    console = open_console()
+    console.print(table(found))
+    for what, counted in (("runs", found.runs), ("ticks", found.ticks)):
+        numbers = ", ".join(f"{number} {name}" for name, number in counted.items())
+        console.print(f"{what} in {found.measured_s:g} s: {numbers or 'none'}", highlight=False)
 
 
 @bench.command("launches")

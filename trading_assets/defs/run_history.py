@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import dagster as dg
 
 from trading_assets.defs.instance.processes import process_has_ended, process_of_run
+from trading_assets.defs.instance_queries import SELECTION_KEY
+from trading_assets.defs.partitions import key_of
 
 _ONCE = ("PIPELINE_ENQUEUED", "PIPELINE_STARTING", "PIPELINE_START", "PIPELINE_SUCCESS")
 _STEP_START, _STEP_SUCCESS = "STEP_START", "STEP_SUCCESS"
@@ -150,6 +152,18 @@ class RunHistory:
         kinds = {dg.DagsterEventType.ASSET_MATERIALIZATION}
         runs = [run.run_id for run in self._instance.get_runs()]
         return sum(len(self._instance.get_records_for_run(run, of_type=kinds).records) for run in runs)
+
+    def ticks(self) -> dict[str, int]:
+        """Number of ticks of each schedule and sensor."""
+        states = self._instance.all_instigator_state()
+        return {
+            state.instigator_name: len(self._instance.get_ticks(state.instigator_origin_id, state.selector_id))
+            for state in states
+        }
+
+    def note_selected(self, hour_ms: int) -> None:
+        """Let Dagster know of an hour's selection that no run of it has written (UTC ms of the hour's start)."""
+        self._instance.report_runless_asset_event(dg.AssetMaterialization(SELECTION_KEY, partition=key_of(hour_ms)))
 
     def close(self) -> None:
         self._instance.dispose()

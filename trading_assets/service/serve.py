@@ -9,7 +9,6 @@ from __future__ import annotations
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -204,6 +203,8 @@ def serve(
         ends.wait()
         say("ending")
         for keeper in keepers:
+            keeper.end_part()
+        for keeper in keepers:
             keeper.join(END_WITHIN_S)
 
 
@@ -237,6 +238,11 @@ class _Keeper(threading.Thread):
         self._settings, self._database, self._tell, self._say, self._ends = settings, database, tell, say, ends
         self._lock = self._part.lock(settings)
         self._lease: Lease | None = None
+        self._part_ends = threading.Event()
+
+    def end_part(self) -> None:
+        """Have the part end that runs now; what starts later sees that the process ends."""
+        self._part_ends.set()
 
     def run(self) -> None:
         """See threading's."""
@@ -266,15 +272,12 @@ class _Keeper(threading.Thread):
     def _hold(self, lease: Lease) -> None:
         """Run the part in this thread, and renew its lease in another."""
         part_ends, done = threading.Event(), threading.Event()
+        self._part_ends = part_ends
+        if self._ends.is_set():
+            part_ends.set()
 
-        def watch() -> None:
-            renew_at = time.monotonic() + RENEW_EVERY_S
-            while not done.wait(0.1):
-                if self._ends.is_set():
-                    part_ends.set()
-                if time.monotonic() < renew_at:
-                    continue
-                renew_at = time.monotonic() + RENEW_EVERY_S
+        def renew() -> None:
+            while not done.wait(RENEW_EVERY_S):
                 try:
                     self._lease = leases.renew(self._database, self._current(), ttl_ms=LEASE_MS, wall_ms=local_ms())
                 except LeaseLostError:
@@ -283,7 +286,7 @@ class _Keeper(threading.Thread):
                 except TradingAssetsError as error:
                     _log.warning("the lease of %s was not renewed: %s", self._part_name, error)
 
-        thread = threading.Thread(target=watch, name=f"lease-{self._part_name}", daemon=True)
+        thread = threading.Thread(target=renew, name=f"lease-{self._part_name}", daemon=True)
         thread.start()
         try:
             self._part.run(Service(self._settings, self._database, self._tell, part_ends, self._current, self._say))

@@ -4,6 +4,9 @@ A test resolves each name by itself, so it says which one a new version has move
 elsewhere in the package. Names that need the extra `celery` are in `workers.dagster_celery_private`.
 """
 
+# `instance.asking`: processes ask each other every second. Until: `dagster.yaml` has a setting for it.
+from dagster import _grpc as grpc_of_dagster
+
 # `instance.run_logs` replaces what makes a run's logger for people. Until: a default logger can be named in
 # `Definitions` or `dagster.yaml`; today each run's own configuration must name one.
 from dagster import _loggers as loggers_of_runs
@@ -88,6 +91,7 @@ __all__ = [
     "create_pg_engine",
     "execute_run",
     "get_token_provider_from_config",
+    "grpc_of_dagster",
     "loggers_of_runs",
     "pack_value",
     "pg_url_from_config",

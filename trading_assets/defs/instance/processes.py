@@ -9,14 +9,25 @@ _CLOCK_TOLERANCE_S = 2.0
 """The clocks of process table and event log may differ by this many seconds."""
 
 
+_processes: dict[str, tuple[int, float]] = {}
+"""Of the runs asked for last. A run has one process: nothing here starts a run again."""
+
+_KEPT = 100
+
+
 def process_of_run(instance: dg.DagsterInstance, run_id: str) -> tuple[int, float] | None:
     """The process id of a run and the time of the event that has it (Unix seconds); None before the run has started."""
+    if run_id in _processes:
+        return _processes[run_id]
     found = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, ascending=False).records
     for record in found:
         event = record.event_log_entry.dagster_event
         pid = event.engine_event_data.metadata.get("pid") if event is not None else None
         if pid is not None:
-            return int(str(pid.value)), record.event_log_entry.timestamp
+            while len(_processes) >= _KEPT:
+                _processes.pop(next(iter(_processes)), None)
+            _processes[run_id] = int(str(pid.value)), record.event_log_entry.timestamp
+            return _processes[run_id]
     return None
 
 

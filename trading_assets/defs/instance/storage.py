@@ -11,7 +11,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
 
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.foreign_text import get_logger
+from trading_assets.defs.instance import sqlite_files
+from trading_assets.defs.instance.asking import ask_less_often
 from trading_assets.defs.instance.dagster_private import (
     ASSET_EVENTS,
     AssetCheckExecutionRecordStatus,
@@ -51,8 +53,11 @@ BATCH_SIZE_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 BATCH_SIZE = 500
 """Dagster collects the events of a step into batches only where this environment variable says so."""
 
-LOCK_TIMEOUT_S = 60.0
-"""So long a write waits for a lock on SQLite's files."""
+_revised: dict[Path, dict[str, sqlite_files.Identity | None]] = {}
+"""By directory, the URLs of the files of runs and ticks whose revisions this process has looked at."""
+
+_INDEX = "index"
+"""The file of events that all runs share, as Dagster calls it."""
 
 _RUNS_KEPT = 100
 """Runs whose newest event is remembered: a batch continues the one before it."""
@@ -168,11 +173,11 @@ class _EventBatches(SqlEventLogStorage):
 def _engine_of(url: str) -> sa.Engine:
     """An engine of an SQLite file, without kept connections. Stock makes one for each connection, and with it compiles
     every statement anew: half of what a short run's events cost."""
-    return sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args={"timeout": LOCK_TIMEOUT_S})
+    return sa.create_engine(url, poolclass=sa.pool.NullPool, connect_args={"timeout": sqlite_files.LOCK_TIMEOUT_S})
 
 
 class _SqliteEvents(_EventBatches, SqliteEventLogStorage):
-    """Stock event log with batches, one engine a file, and patience for a lock."""
+    """Stock event log with batches, one engine a file, kept connections to its index, and patience for a lock."""
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[sa.Connection]:
@@ -183,6 +188,24 @@ class _SqliteEvents(_EventBatches, SqliteEventLogStorage):
                 self._initialized_dbs.add(shard)
             with engine.begin() as connection:
                 yield connection
+
+    def index_connection(self) -> AbstractContextManager[sa.Connection]:
+        """See Dagster's, which opens the file for every statement."""
+        return self._connect_index()
+
+    @contextmanager
+    def _connect_index(self) -> Iterator[sa.Connection]:
+        with self._db_lock:
+            file = sqlite_files.opened(self.conn_string_for_shard(_INDEX))
+            if not file.is_revised:
+                self._initdb(file.engine, for_index_shard=True)
+                file.is_revised = True
+            with file.engine.begin() as connection:
+                yield connection
+
+    def has_table(self, table_name: str) -> bool:
+        """See Dagster's, which asks the file each time."""
+        return sqlite_files.opened(self.conn_string_for_shard(_INDEX)).knows(table_name, super().has_table)
 
     def _store_in_run_file(self, run_id: str, rows: Sequence[Mapping[str, Any]]) -> None:
         with self.run_connection(run_id) as connection:
@@ -207,10 +230,11 @@ class _PostgresEvents(_EventBatches, PostgresEventLogStorage):
 
 
 class _PatientConnections:
-    """Connections that wait for another process's lock; to stand before a stock storage among the bases.
+    """Kept connections that wait for another process's lock; to stand before a stock storage among the bases.
 
-    Stock waits for the 5 s of the driver where it writes runs and ticks. A process that is put to sleep in a
-    transaction, or a slow disk, keeps a lock for longer.
+    Stock opens a connection for every statement; the last one that is closed writes the whole log of writes back. It
+    waits for the 5 s of the driver where it writes runs and ticks. A process that is put to sleep in a transaction, or a
+    slow disk, keeps a lock for longer.
     """
 
     _conn_string: str
@@ -218,16 +242,29 @@ class _PatientConnections:
     @contextmanager
     def connect(self) -> Iterator[sa.Connection]:
         """A connection in a transaction."""
-        with _engine_of(self._conn_string).begin() as connection:
+        with sqlite_files.opened(self._conn_string).engine.begin() as connection:
             yield connection
 
 
 class _SqliteRuns(_PatientConnections, SqliteRunStorage):
     """Stock storage of runs, with patience."""
 
+    def has_built_index(self, migration_name: str) -> bool:
+        """See Dagster's, which asks the file each time."""
+        return sqlite_files.opened(self._conn_string).knows(migration_name, super().has_built_index)
+
 
 class _SqliteSchedules(_PatientConnections, SqliteScheduleStorage):
     """Stock storage of ticks, with patience."""
+
+    def has_built_index(self, migration_name: str) -> bool:
+        """See Dagster's, which asks the file each time."""
+        return sqlite_files.opened(self._conn_string).knows(migration_name, super().has_built_index)
+
+    def has_instigators_table(self) -> bool:
+        """See Dagster's, which asks the file each time."""
+        has = super().has_instigators_table
+        return sqlite_files.opened(self._conn_string).knows("the table of instigators", lambda _: has())
 
 
 class BatchedSqliteStorage(DagsterSqliteStorage):
@@ -241,11 +278,14 @@ class BatchedSqliteStorage(DagsterSqliteStorage):
             )
         start_log()
         guard_this_webserver()
-        super().__init__(base_dir, inst_data)
-        if is_tested():
+        ask_less_often()
+        if not is_tested():
+            super().__init__(base_dir, inst_data)
+        else:
+            runs, schedules = self._revised_files(base_dir, inst_data)
             self._event_log_storage = _SqliteEvents(str(Path(base_dir) / "history" / "runs"))
-            self._run_storage = _SqliteRuns(self._run_storage._conn_string)
-            self._schedule_storage = _SqliteSchedules(self._schedule_storage._conn_string)
+            self._run_storage = _SqliteRuns(runs)
+            self._schedule_storage = _SqliteSchedules(schedules)
         os.environ.setdefault(BATCH_SIZE_VARIABLE, str(BATCH_SIZE))
 
     @classmethod
@@ -254,6 +294,23 @@ class BatchedSqliteStorage(DagsterSqliteStorage):
     ) -> BatchedSqliteStorage:
         """See Dagster's."""
         return cls.from_local(inst_data=inst_data, **config_value)
+
+    def _revised_files(self, base_dir: str, inst_data: ConfigurableClassData | None) -> tuple[str, str]:
+        """URLs of the files of runs and ticks, whose revisions are looked at once in a process.
+
+        Dagster makes the storages anew for every tick of a schedule or sensor, and looks each time.
+        """
+        place = Path(base_dir).absolute()
+        found = _revised.get(place)
+        if found is not None and all(sqlite_files.identity(url) == file for url, file in found.items()):
+            self.base_dir, self._inst_data = base_dir, inst_data
+            super(DagsterSqliteStorage, self).__init__()
+        else:
+            super().__init__(base_dir, inst_data)
+            urls = self._run_storage._conn_string, self._schedule_storage._conn_string
+            found = _revised[place] = {url: sqlite_files.identity(url) for url in urls}
+        runs, schedules = found
+        return runs, schedules
 
 
 class BatchedPostgresStorage(DagsterPostgresStorage):
@@ -276,6 +333,7 @@ class BatchedPostgresStorage(DagsterPostgresStorage):
     ) -> None:
         start_log()
         guard_this_webserver()
+        ask_less_often()
         url = with_driver(postgres_url, "the URL of Dagster's storage").render_as_string(hide_password=False)
         with _creating_tables(url, token_provider):
             super().__init__(url, should_autocreate_tables, inst_data, token_provider)
