@@ -233,8 +233,8 @@ class _PatientConnections:
     """Kept connections that wait for another process's lock; to stand before a stock storage among the bases.
 
     Stock opens a connection for every statement; the last one that is closed writes the whole log of writes back. It
-    waits for the 5 s of the driver where it writes runs and ticks. A process that is put to sleep in a transaction, or a
-    slow disk, keeps a lock for longer.
+    waits for the 5 s of the driver where it writes runs and ticks. A process that is put to sleep in a transaction, or
+    a slow disk, keeps a lock for longer.
     """
 
     _conn_string: str
