@@ -33,8 +33,10 @@ def opened(home: Path) -> dg.DagsterInstance:
     return dg.DagsterInstance.from_config(str(home))
 
 
-def open_files() -> list[str]:
-    return [file.path for file in psutil.Process().open_files() if file.path.endswith(".db")]
+def open_files(folder: Path) -> list[str]:
+    """Databases below the folder that this process has open: tests before this one may have left others."""
+    paths = [Path(file.path) for file in psutil.Process().open_files()]
+    return sorted(str(path) for path in paths if path.suffix == ".db" and path.is_relative_to(folder))
 
 
 def test_the_second_instance_looks_at_no_revision_and_opens_no_file(
@@ -44,14 +46,14 @@ def test_the_second_instance_looks_at_no_revision_and_opens_no_file(
         first.add_dynamic_partitions("days", ["one"])
         first.all_instigator_state()
         run = first.create_run_for_job(JOB)
-    kept = sorted(open_files())
+    kept = open_files(tmp_path)
     assert sorted(Path(path).name for path in kept) == ["index.db", "runs.db", "schedules.db"]
     monkeypatch.setattr(sqlite_run_storage, "check_alembic_revision", lambda *_args: pytest.fail("looked again"))
     with opened(tmp_path) as second:
         assert second.get_dynamic_partitions("days") == ["one"]
         assert [one.run_id for one in second.get_runs()] == [run.run_id]
         assert second.all_instigator_state() == []
-    assert sorted(open_files()) == kept
+    assert open_files(tmp_path) == kept
 
 
 def test_what_another_process_has_written_is_seen_at_once(tmp_path: Path) -> None:
@@ -104,7 +106,7 @@ def test_no_more_files_are_kept_than_an_instance_or_two_have(tmp_path: Path) -> 
         with opened(tmp_path / str(number)) as instance:
             instance.create_run_for_job(JOB)
             instance.add_dynamic_partitions("days", ["one"])
-    assert len(open_files()) <= sqlite_files.FILES_KEPT
+    assert len(open_files(tmp_path)) <= sqlite_files.FILES_KEPT
 
 
 def test_the_last_who_closes_a_file_leaves_no_log_of_writes(tmp_path: Path) -> None:
