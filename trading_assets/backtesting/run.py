@@ -8,7 +8,6 @@ gets alone, to the last bit.
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +36,7 @@ from trading_assets.backtesting.kernel.sweep_result import SweepResult, merged_s
 from trading_assets.backtesting.metrics import Metrics, metrics, split_bar
 from trading_assets.backtesting.result_rows import Block, frame_of, log_failures, rows_of
 from trading_assets.backtesting.searching import search_window
-from trading_assets.backtesting.worker_threads import map_on_workers
+from trading_assets.backtesting.worker_threads import map_on_workers, threads_by_default
 from trading_assets.core.errors import DataError, StrategyError
 from trading_assets.core.schemas import BACKTEST_RESULTS
 from trading_assets.core.settings import Settings
@@ -125,7 +124,7 @@ class BacktestRunner:
         self._costs = {name: costs_from(its) for name, its in declared.items()}
         self._made_with = {name: cost_columns(its) for name, its in declared.items()}
         self._held_back = settings.out_of_sample_pct
-        self._threads = threads or os.cpu_count() or 1
+        self._threads = threads or threads_by_default()
         self._pool = ThreadPoolExecutor(self._threads)
         self._tell_failure = tell_failure
         self._raised: dict[str, _Raised] = {}

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import TypeVar
 
+_limit: list[int] = []
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+
+
+def use_at_most(threads: int) -> None:
+    """Have this process use so many threads, because others work beside it."""
+    _limit[:] = [threads]
+
+
+def threads_by_default() -> int:
+    """One for each core, or as many as this process may use."""
+    cores = os.cpu_count() or 1
+    return min([cores, *_limit])
 
 
 def map_on_workers(

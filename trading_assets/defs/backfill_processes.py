@@ -21,6 +21,7 @@ from typing import Any
 
 import dagster as dg
 
+from trading_assets.backtesting.worker_threads import use_at_most
 from trading_assets.core import memory
 from trading_assets.core.errors import DataError, TradingAssetsError
 
@@ -93,11 +94,15 @@ def in_processes(
     Raises:
         DataError: a process has ended without a word, or could not begin.
     """
+    with dg.DagsterInstance.get():
+        pass  # two processes that make its tables at once get in each other's way
     context = get_context("spawn")
     wanted, answers = context.SimpleQueue(), context.Queue()
     started = [
         context.Process(
-            target=_work, args=(number, wanted, answers, make_job, run_one, as_of_settings), name=f"backfill-{number}"
+            target=_work,
+            args=(number, min(processes, len(ranges)), wanted, answers, make_job, run_one, as_of_settings),
+            name=f"backfill-{number}",
         )
         for number in range(min(processes, len(ranges)))
     ]
@@ -154,8 +159,11 @@ def _stop(started: Sequence[BaseProcess]) -> None:
             one.join()
 
 
-def _work(number: int, wanted: Any, answers: Any, make_job: MakeJob, run_one: RunOne, as_of_settings: bool) -> None:
+def _work(
+    number: int, of: int, wanted: Any, answers: Any, make_job: MakeJob, run_one: RunOne, as_of_settings: bool
+) -> None:
     """Of a process: take range after range until there is none."""
+    use_at_most(max((os.cpu_count() or 1) // of, 1))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which sends it to all: the parent stops this one
     _end_with_parent()
     warnings.filterwarnings("ignore", module="dagster.*")

@@ -1,11 +1,13 @@
 """Spreading work over threads: order, who works, what is told, and what an error leaves."""
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from trading_assets.backtesting import worker_threads
 from trading_assets.backtesting.worker_threads import map_on_workers
 
 
@@ -52,3 +54,12 @@ def test_the_first_error_is_raised_when_no_thread_works_any_more(thread: str) ->
             map_on_workers(pool, 2, work, list(range(100)))
         assert not working.is_set(), "the other thread still worked"
     assert len(begun) <= 4, "tasks went on after the error"
+
+
+def test_a_process_beside_others_uses_no_more_threads_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_threads, "_limit", [])
+    assert worker_threads.threads_by_default() == (os.cpu_count() or 1)
+    worker_threads.use_at_most(1)
+    assert worker_threads.threads_by_default() == 1
+    worker_threads.use_at_most(10_000)
+    assert worker_threads.threads_by_default() == (os.cpu_count() or 1)
