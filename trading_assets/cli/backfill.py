@@ -40,7 +40,7 @@ def backfill(
 ) -> None:
     """Scan, candles, backtests and selections of a range of hours, each as of its own end.
 
-    Runs of 7 days at most, shown by the UI like any other. Hours that were researched before are researched again.
+    Runs of 6 days at most, shown by the UI like any other. Hours that were researched before are researched again.
     """
     if (first is None) == (days is None):
         raise click.UsageError("give either --from or --days, such as --from 2026-03-01 --to 2026-03-30, or --days 30")

@@ -27,7 +27,7 @@ from trading_assets.ledger import sealing
 
 _log = get_logger(__name__)
 
-HOURS_OF_A_RUN = 7 * 24
+HOURS_OF_A_RUN = 6 * 24
 """A run holds the rows of all its hours in memory, and in SQL until they are sealed: a longer range is several runs."""
 
 MEMORY_OF_A_PROCESS_MB = 1_500
