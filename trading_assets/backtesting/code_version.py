@@ -11,12 +11,13 @@ from pathlib import Path
 from trading_assets.strategies.base import Strategy
 
 _HERE = Path(__file__).parent
+_ENGINE = (
+    *("costs", "day_panels", "engine", "liquidity", "metrics", "parameter_choice", "result_rows", "run", "searching"),
+    "significance",
+)
 SOURCES = (
     *sorted((_HERE / "kernel").glob("*.py")),
-    *(
-        _HERE / f"{name}.py"
-        for name in ("costs", "engine", "liquidity", "metrics", "parameter_choice", "run", "searching", "significance")
-    ),
+    *(_HERE / f"{name}.py" for name in _ENGINE),
     *(
         _HERE.parent / "strategies" / f"{name}.py"
         for name in ("alignment", "base", "declared", "grids", "indicator_cache", "indicators")
