@@ -14,10 +14,21 @@ import psutil
 import pyarrow as pa
 
 
+_M_ARENA_MAX = -8
+"""Of glibc's malloc.h."""
+
+
 def peak_mb() -> float:
     """The most resident memory that this process ever had, in MB (2**20 bytes)."""
     # The kernel counts in bytes on macOS, elsewhere in kilobytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024.0**2 if sys.platform == "darwin" else 1024.0)
+
+
+def keep_few_arenas() -> None:
+    """Have the threads of this process share two heaps: with a heap for each of many threads, what one has freed is of
+    no use to the others."""
+    with suppress(OSError, AttributeError):  # other systems have no such function
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def give_back() -> None:

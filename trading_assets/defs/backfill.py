@@ -147,6 +147,7 @@ def _here(
     make_job: MakeJob, ranges: Sequence[Range], follow: Callable[[Told], None], *, as_of_settings: bool
 ) -> Generator[Ended, None, None]:
     """The runs in this process, one after the other."""
+    memory.keep_few_arenas()
     job = make_job()
     with dg.DagsterInstance.get() as instance:
         for given in ranges:

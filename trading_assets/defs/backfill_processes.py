@@ -164,6 +164,7 @@ def _work(
 ) -> None:
     """Of a process: take range after range until there is none."""
     use_at_most(max((os.cpu_count() or 1) // of, 1))
+    memory.keep_few_arenas()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which sends it to all: the parent stops this one
     _end_with_parent()
     warnings.filterwarnings("ignore", module="dagster.*")

@@ -39,7 +39,7 @@ Absence = tuple[int, int, int]
 
 _COVERED, _ABSENT, _CHECKSUM = b"covered", b"absent", b"checksum"
 _LOCK_TIMEOUT_S = 60.0
-_CACHED_BYTES = 192 * 1024 * 1024
+_CACHED_BYTES = 96 * 1024 * 1024
 _TEMPORARY = ".writing-"
 _DAMAGED = ".damaged"
 
@@ -71,7 +71,7 @@ class Chunk:
 
 
 class ChunkFiles:
-    """Reading and writing of chunks; safe for threads and processes. What was read is kept in memory, up to 192 MB.
+    """Reading and writing of chunks; safe for threads and processes. What was read is kept in memory, up to 96 MB.
 
     Raises (every method):
         StorageError: a file cannot be read or written; the message names it and what to do.
