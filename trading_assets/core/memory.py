@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import pyarrow as pa
 
-
 _M_ARENA_MAX = -8
 """Of glibc's malloc.h."""
 
