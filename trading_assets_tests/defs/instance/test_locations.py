@@ -64,7 +64,7 @@ def test_an_instance_that_cannot_be_opened_is_found(home: Path) -> None:
 
 
 def test_the_projects_own_workspaces_name_the_one_location() -> None:
-    """Both guides start Dagster with one of these files, so their switches are the same ones."""
+    """Every guide starts Dagster with one of these files, so their switches are the same ones."""
     root = Path(__file__).resolve().parents[3]
-    for name in ("workspace.yaml", "dagster_cloud.yaml"):
+    for name in ("workspace.yaml", "deploy/workspace.yaml", "dagster_cloud.yaml"):
         assert f"location_name: {LOCATION}" in (root / name).read_text(), name
