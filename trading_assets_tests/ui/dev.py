@@ -91,7 +91,13 @@ def dagster_dev(home: Path, settings: Mapping[str, str]) -> Iterator[Dev]:
         process = subprocess.Popen(
             [sys.executable, "-m", "dagster", "dev", "-w", str(ROOT / "workspace.yaml"), "-p", str(port)],
             cwd=home,
-            env={**kept, "DAGSTER_HOME": str(home), **{PREFIX + name: value for name, value in given.items()}},
+            # Sessions that live elsewhere are known by a folder of the user's state.
+            env={
+                **kept,
+                "XDG_STATE_HOME": str(home / "state"),
+                "DAGSTER_HOME": str(home),
+                **{PREFIX + name: value for name, value in given.items()},
+            },
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
