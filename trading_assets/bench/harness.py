@@ -248,12 +248,18 @@ def _daemon(folder: Path) -> Iterator[psutil.Process]:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-12:])
             raise ExchangeUnavailableError(f"Dagster's daemon ended with code {process.returncode}:\n{tail}")
     finally:
-        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_TIMEOUT_S)
-        for one in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-        process.kill()
+        end_family(process, signal.SIGTERM)
         time.sleep(0.2)
+
+
+def end_family(process: subprocess.Popen[bytes], asked_by: signal.Signals) -> None:
+    """Ask a process to end, and kill what is left of it and of those below it."""
+    family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.send_signal(asked_by)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_TIMEOUT_S)
+    for one in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.kill()
+    process.kill()
+    process.wait()

@@ -22,7 +22,7 @@ import psutil
 import requests
 from rich.table import Table
 
-from trading_assets.bench.harness import STOP_TIMEOUT_S, measured_settings, select, serving
+from trading_assets.bench.harness import end_family, measured_settings, select, serving
 from trading_assets.chaos.installation import free_port
 from trading_assets.core.errors import ExchangeUnavailableError
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms
@@ -222,15 +222,7 @@ def _started(folder: Path) -> Iterator[list[psutil.Process]]:
         yield [psutil.Process(one.pid) for one in started]
     finally:
         for one in started:
-            family = psutil.Process(one.pid).children(recursive=True) if one.poll() is None else []
-            one.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                one.wait(STOP_TIMEOUT_S)
-            for child in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    child.kill()
-            one.kill()
-            one.wait()
+            end_family(one, signal.SIGINT)
 
 
 def _look(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 import warnings
@@ -22,7 +21,7 @@ from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import HOUR_MS, TRADED_TIMEFRAMES, local_ms
 from trading_assets.definitions import research_job
 from trading_assets.defs.backfill import backfill
-from trading_assets.defs.backfill_processes import Told
+from trading_assets.defs.backfill_processes import Told, cpu_s
 from trading_assets.ledger import sealing
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
@@ -77,11 +76,11 @@ def measure(first_ms: int, hours: int, processes: int = 1, *, held: bool = False
     steps = _Steps()
     if held:
         _fill([first_ms + hour * HOUR_MS for hour in range(hours)])
-    loaded, began = _cpu_s(), time.perf_counter()
+    loaded, began = cpu_s(), time.perf_counter()
     last_ms = first_ms + (hours - 1) * HOUR_MS
     for _ in backfill(research_job, first_ms, last_ms, steps.follow, processes=processes):
         pass
-    wall, cpu = time.perf_counter() - began, _cpu_s() - loaded
+    wall, cpu = time.perf_counter() - began, cpu_s() - loaded
     return {
         "hours": hours,
         "processes": len(steps.peaks_mb),
@@ -107,12 +106,6 @@ def _fill(hours: Sequence[int]) -> None:
     for timeframe in TRADED_TIMEFRAMES:
         fill_candles(source, store, timeframe, symbols, strategies, limits)
     fill_funding(source, store, symbols)
-
-
-def _cpu_s() -> float:
-    """Of this process and of those that it has waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
 
 
 def _disk() -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from pathlib import Path
@@ -54,6 +53,7 @@ def backfill(
     with console.status("loading the definitions"):
         from trading_assets.definitions import research_job  # noqa: PLC0415
         from trading_assets.defs import backfill as runs  # noqa: PLC0415 (imports dagster)
+        from trading_assets.defs.backfill_processes import cpu_s  # noqa: PLC0415 (as above)
     last_ms = min(last_hour_ms(last) or newest, newest)
     first_ms = first_hour_ms(first) if days is None else last_ms + HOUR_MS - days * DAY_MS
     oldest = runs.first_partition_ms()
@@ -65,7 +65,7 @@ def backfill(
     warnings.filterwarnings("ignore", module="dagster.*")
     hours = (last_ms - first_ms) // HOUR_MS + 1
     at_once = processes or runs.processes_by_default(hours)
-    began = time.perf_counter(), _cpu_s()
+    began = time.perf_counter(), cpu_s()
     done, peaks_mb = 0, dict[int, float]()
     with runs.find_instance(Path.cwd()), console.status("starting the run") as status:
         console.print(
@@ -85,7 +85,7 @@ def backfill(
             begin, of_run = one.given
             done += of_run
             console.print(f"run {one.run_id}: {of_run} hours from {iso(begin)}", highlight=False)
-    wall, cpu = time.perf_counter() - began[0], _cpu_s() - began[1]
+    wall, cpu = time.perf_counter() - began[0], cpu_s() - began[1]
     memory = " and ".join(f"{peak:,.0f} MB" for peak in peaks_mb.values())
     each = " in its processes" if len(peaks_mb) > 1 else ""
     console.print(
@@ -94,9 +94,3 @@ def backfill(
         highlight=False,
         soft_wrap=True,
     )
-
-
-def _cpu_s() -> float:
-    """Processor time of this process and of those that it has waited for."""
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system

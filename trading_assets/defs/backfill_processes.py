@@ -35,6 +35,12 @@ _LOOK_S = 0.5
 _STOP_S = 20.0
 
 
+def cpu_s() -> float:
+    """Processor seconds of this process and of those that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 @dataclass(frozen=True)
 class Told:
     """An event of a run, as its process has told it.

@@ -24,6 +24,7 @@ from trading_assets.trading.decide.entry import signal_id
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets_tests.fakes import FakeExchange, order_link_id
+from trading_assets_tests.simulator.fake_market import HOUR, T0
 
 NOW_MS = 500_000 * HOUR_MS + 5_000
 """Five seconds after a full hour."""
@@ -120,6 +121,20 @@ def add_signal(database: Database, symbol: str = "BTCUSDT", **changes: object) -
     start_strategy(database, str(row["strategy"]))
     assert signals.insert(database, row)
     return str(row["signal_id"])
+
+
+def add_signal_at_100_000(database: Database, symbol: str, now_ms: int, **changes: object) -> str:
+    """`add_signal` of a moment of the embedded exchange, whose price is 100,000, for five minutes from then."""
+    of_now = {
+        "hour_ms": T0 - HOUR,
+        "entry_price": 100_000.0,
+        "stop_loss": 98_000.0,
+        "take_profit": 104_000.0,
+        "signal_timestamp_ms": now_ms,
+        "ttl_ms": now_ms + 300_000,
+        "created_at_ms": now_ms,
+    }
+    return add_signal(database, symbol, **{**of_now, **changes})
 
 
 def start_strategy(database: Database, name: str = STRATEGY) -> None:

@@ -14,8 +14,7 @@ from trading_assets.trading.execute.flatten import flatten
 from trading_assets.trading.execute.submit import submit_orders
 from trading_assets.trading.execute.withdraw import withdraw
 from trading_assets.trading.reconcile.reconciler import reconcile
-from trading_assets_tests.simulator.fake_market import HOUR, T0
-from trading_assets_tests.trading.fixtures import add_signal
+from trading_assets_tests.trading.fixtures import add_signal_at_100_000
 from trading_assets_tests.trading.grid.stage import SYMBOL, Stage, stage_on
 
 D = Decimal
@@ -27,17 +26,7 @@ def a_signal(stage: Stage) -> str:
         account_ledger.add_reconciliation(
             connection, "main", new_fills=0, new_closings=0, open_positions=0, differences=0, until_ms=now_ms
         )
-    return add_signal(
-        stage.database,
-        SYMBOL,
-        hour_ms=T0 - HOUR,
-        entry_price=100_000.0,
-        stop_loss=98_000.0,
-        take_profit=104_000.0,
-        signal_timestamp_ms=now_ms,
-        ttl_ms=now_ms + 300_000,
-        created_at_ms=now_ms,
-    )
+    return add_signal_at_100_000(stage.database, SYMBOL, now_ms)
 
 
 @pytest.mark.slow

@@ -32,8 +32,8 @@ from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.session.ahead import ReadAhead
 from trading_assets_tests.exchange.stub import keys_of
 from trading_assets_tests.fakes import order_link_id
-from trading_assets_tests.simulator.fake_market import BTC, HOUR, T0, FakeMarket
-from trading_assets_tests.trading.fixtures import add_signal, settings
+from trading_assets_tests.simulator.fake_market import BTC, T0, FakeMarket
+from trading_assets_tests.trading.fixtures import add_signal_at_100_000, settings
 
 SYMBOL = "BTCUSDT"
 TOO_LATE = "too late"
@@ -236,18 +236,7 @@ def _waiting(database: Database, account: str, now_ms: int, symbol: str = SYMBOL
         account_ledger.add_reconciliation(
             connection, account, new_fills=0, new_closings=0, open_positions=0, differences=0, until_ms=now_ms
         )
-    return add_signal(
-        database,
-        symbol,
-        account=account,
-        hour_ms=T0 - HOUR,
-        entry_price=100_000.0,
-        stop_loss=98_000.0,
-        take_profit=104_000.0,
-        signal_timestamp_ms=now_ms,
-        ttl_ms=now_ms + 300_000,
-        created_at_ms=now_ms,
-    )
+    return add_signal_at_100_000(database, symbol, now_ms, account=account)
 
 
 def _run(context: ExecutionContext) -> None:

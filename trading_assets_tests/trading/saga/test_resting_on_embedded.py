@@ -34,8 +34,8 @@ from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.venues import open_exchange
 from trading_assets_tests.exchange.stub import keys_of
 from trading_assets_tests.simulator.accounts import straight
-from trading_assets_tests.simulator.fake_market import HOUR, MINUTE, T0
-from trading_assets_tests.trading.fixtures import add_signal, settings
+from trading_assets_tests.simulator.fake_market import MINUTE, T0
+from trading_assets_tests.trading.fixtures import add_signal_at_100_000, settings
 from trading_assets_tests.trading.saga.fault_matrix import FAULTS, SYMBOL
 
 D = Decimal
@@ -62,16 +62,10 @@ class Stage:
             account_ledger.add_reconciliation(
                 connection, "main", new_fills=0, new_closings=0, open_positions=0, differences=0, until_ms=now_ms
             )
-        add_signal(
+        add_signal_at_100_000(
             self.database,
             SYMBOL,
-            hour_ms=T0 - HOUR,
-            entry_price=100_000.0,
-            stop_loss=98_000.0,
-            take_profit=104_000.0,
-            signal_timestamp_ms=now_ms,
-            ttl_ms=now_ms + 300_000,
-            created_at_ms=now_ms,
+            now_ms,
             entry_order=kind,
             limit_price=float(price),
             limit_until_ms=float(now_ms + minutes * MINUTE),

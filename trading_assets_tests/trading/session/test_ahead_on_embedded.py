@@ -30,8 +30,8 @@ from trading_assets.trading.keeper import Keeper
 from trading_assets.trading.reconcile.reconciler import reconcile
 from trading_assets.trading.session.ahead import ReadAhead
 from trading_assets.venues import open_account_stream, open_exchange
-from trading_assets_tests.simulator.fake_market import HOUR, T0
-from trading_assets_tests.trading.fixtures import add_signal, settings
+from trading_assets_tests.simulator.fake_market import T0
+from trading_assets_tests.trading.fixtures import add_signal_at_100_000, settings
 from trading_assets_tests.trading.saga.fault_matrix import SYMBOLS, TwoCoins
 
 OURS, THEIRS = SYMBOLS
@@ -86,18 +86,7 @@ class Scene:
         until(self._is_ready)
         now_ms = running.now_ms()
         self.theirs, self.ours = (
-            add_signal(
-                database,
-                symbol,
-                confidence=confidence,
-                hour_ms=T0 - HOUR,
-                entry_price=100_000.0,
-                stop_loss=98_000.0,
-                take_profit=104_000.0,
-                signal_timestamp_ms=now_ms,
-                ttl_ms=now_ms + 300_000,
-                created_at_ms=now_ms,
-            )
+            add_signal_at_100_000(database, symbol, now_ms, confidence=confidence)
             for symbol, confidence in ((THEIRS, 90.0), (OURS, 80.0))
         )
         self.asked.clear()
