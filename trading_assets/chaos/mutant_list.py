@@ -213,8 +213,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "a signal that does not wait is reserved",
         ORDERS,
-        "        return False\n    if connection.execute(again)",
-        "        pass\n    if connection.execute(again)",
+        "if intent.signal_id in active and intent.symbol not in planned",
+        "if intent.symbol not in planned",
         0,
         "ledger/test_orders.py::test_a_signal_that_does_not_wait_is_not_reserved",
     ),

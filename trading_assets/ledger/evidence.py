@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -75,7 +75,7 @@ def add_each(
 
 
 def _row(signal: Mapping[str, Any], origin: Origin, decided: Decided | None) -> dict[str, Any]:
-    found = asdict(origin)
+    found = dict(vars(origin))  # not `asdict`, which copies every value of it
     if decided is not None:
         found["selection"] = dict(decided.selection)
     found["candles"] = {" ".join(key): row for key, row in found["candles"].items()}

@@ -122,16 +122,15 @@ def reserve_all(
                 leases.guard(connection, lease, wall_ms=wall_ms)
             times = {intent.created_ms for intent in intents}
             allowed = {time_ms for time_ms in times if risk.entries_allowed(connection, account, time_ms)}
-            return {
-                intent.order_link_id
-                for intent in intents
-                if intent.created_ms in allowed
-                and _reserve(connection, intent, max_open, (details or {}).get(intent.order_link_id))
-            }
+            waiting = [intent for intent in intents if intent.created_ms in allowed]
+            chosen = _reservable(connection, account, waiting, max_open)
+            if chosen:
+                _write(connection, chosen, details or {})
+            return {intent.order_link_id for intent in chosen}
     except ConflictError:
         if len(intents) == 1:
             return set()
-    # A unique key has refused one of them, and with it the transaction: each by itself.
+    # One of them was refused, and with it the transaction: each by itself.
     return {
         link
         for intent in intents
@@ -139,14 +138,56 @@ def reserve_all(
     }
 
 
-def _reserve(connection: sa.Connection, intent: Intent, max_open: int, detail: str | None) -> bool:
-    """Reserve one; False where it may not be. Nothing is written then."""
-    claim = (
-        sa.update(entry_signals)
-        .where(entry_signals.c.signal_id == intent.signal_id, entry_signals.c.status == signals.ACTIVE)
-        .values(status=signals.EXECUTING, order_link_id=intent.order_link_id, reason=None)
-    )
-    row = {
+def _reservable(connection: sa.Connection, account: str, intents: Sequence[Intent], max_open: int) -> list[Intent]:
+    """Those whose signal waits and whose symbol no grid or plan has: the first of them, as many as there is room for."""
+    planned = owners.planned_symbols(connection, account)
+    active = signals.still_active(connection, [intent.signal_id for intent in intents])
+    free = [intent for intent in intents if intent.signal_id in active and intent.symbol not in planned]
+    return free[: max(max_open - _occupied(connection, account), 0)] if free else []
+
+
+# One statement for many rows: a hundred of their own for the signals of a close would take as long as sending them.
+_CLAIM = (
+    sa.update(entry_signals)
+    .where(entry_signals.c.signal_id == sa.bindparam("of_signal"))
+    .values(status=signals.EXECUTING, order_link_id=sa.bindparam("link"), reason=None)
+)
+_AGAIN = sa.update(order_intents).where(
+    order_intents.c.order_link_id == sa.bindparam("link"), order_intents.c.status == ABANDONED
+)
+_FIRST_STATE = dict.fromkeys(("order_id", "reason", "request", "requests", "request_reason", "seen_ms"))
+
+
+def _write(connection: sa.Connection, intents: Sequence[Intent], details: Mapping[str, str]) -> None:
+    """Reserve these, all of them."""
+    links = [intent.order_link_id for intent in intents]
+    connection.execute(_CLAIM, [{"of_signal": one.signal_id, "link": one.order_link_id} for one in intents])
+    # Its signal was put back: what was certainly not sent has its next turn under the same id.
+    put_back = set[str]()
+    for part in in_parts(links):
+        abandoned = order_intents.c.order_link_id.in_(part) & (order_intents.c.status == ABANDONED)
+        put_back |= set(connection.execute(sa.select(order_intents.c.order_link_id).where(abandoned)).scalars())
+    again = [
+        {"link": link, **_row(one), **_FIRST_STATE}
+        for link, one in zip(links, intents, strict=True)
+        if link in put_back
+    ]
+    new = [_row(one) for one in intents if one.order_link_id not in put_back]
+    if again:
+        connection.execute(_AGAIN, again)
+    if new:
+        connection.execute(sa.insert(order_intents), new)
+    events = list[dict[str, object]]()
+    for link, one in zip(links, intents, strict=True):
+        told = [None, *([details[link]] if link in details else [])]
+        events += [
+            {"order_link_id": link, "status": INTENT, "detail": line, "time_ms": one.created_ms} for line in told
+        ]
+    connection.execute(sa.insert(order_events), events)
+
+
+def _row(intent: Intent) -> dict[str, object]:
+    return {
         "order_link_id": intent.order_link_id,
         "signal_id": intent.signal_id,
         "account": intent.account,
@@ -166,24 +207,6 @@ def _reserve(connection: sa.Connection, intent: Intent, max_open: int, detail: s
         "until_ms": intent.until_ms,
         "chase_price": intent.chase_price,
     }
-    # Its signal was put back: what was certainly not sent has its next turn under the same id.
-    again = (
-        sa.update(order_intents)
-        .where(order_intents.c.order_link_id == intent.order_link_id, order_intents.c.status == ABANDONED)
-        .values(**row, order_id=None, reason=None, request=None, requests=None, request_reason=None, seen_ms=None)
-    )
-    if owners.planned(connection, intent.account, intent.symbol) is not None:
-        return False
-    if _occupied(connection, intent.account) >= max_open:
-        return False
-    if connection.execute(claim).rowcount != 1:
-        return False
-    if connection.execute(again).rowcount != 1:
-        connection.execute(sa.insert(order_intents).values(**row))
-    _record(connection, intent.order_link_id, INTENT, None, intent.created_ms)
-    if detail is not None:
-        note(connection, intent, detail, intent.created_ms)
-    return True
 
 
 def move(

@@ -23,6 +23,15 @@ def planned(connection: sa.Connection, account: str, symbol: str) -> str | None:
     return None
 
 
+def planned_symbols(connection: sa.Connection, account: str) -> set[str]:
+    """Return the symbols that grids and plans have, and keep until they end."""
+    found = set[str]()
+    for table, _ in _PLANNED:
+        held = table.c.account == account, table.c.open_slot.is_not(None)
+        found |= set(connection.execute(sa.select(table.c.symbol).where(*held)).scalars())
+    return found
+
+
 def owner(connection: sa.Connection, account: str, symbol: str) -> str | None:
     """Return who has the symbol, in words; None where nobody has.
 

@@ -16,6 +16,7 @@ from trading_assets.core.schemas import ENTRY_SIGNALS
 from trading_assets.ledger import evidence, outbox
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.evidence import Decided
+from trading_assets.ledger.queries import in_parts
 from trading_assets.ledger.tables import entry_signals as table
 
 ACTIVE, EXECUTING, EXECUTED = "active", "executing", "executed"
@@ -100,6 +101,15 @@ def insert_new(
             return added
     except ConflictError as error:
         raise DataError(f"a signal cannot be stored: {error}; none of {len(rows)} was") from error
+
+
+def still_active(connection: sa.Connection, identities: Sequence[str]) -> set[str]:
+    """Return those that wait, and keep them so for others until the write transaction ends."""
+    found = set[str]()
+    for part in in_parts(identities):
+        waiting = sa.select(table.c.signal_id).where(table.c.signal_id.in_(part), table.c.status == ACTIVE)
+        found |= set(connection.execute(waiting.with_for_update()).scalars())
+    return found
 
 
 def active(database: Database, account: str) -> list[dict[str, Any]]:

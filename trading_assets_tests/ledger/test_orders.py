@@ -14,7 +14,7 @@ from trading_assets.ledger import balance, leases, orders, risk_events, signals
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.leases import Lease
 from trading_assets.ledger.orders import Intent
-from trading_assets.ledger.tables import order_events
+from trading_assets.ledger.tables import entry_signals, order_events
 from trading_assets.ledger.tables import risk_events as risk_event_rows
 from trading_assets.trading.saga.transitions import advance
 from trading_assets_tests.trading.fixtures import NOW_MS, add_signal
@@ -275,3 +275,22 @@ def test_no_more_symbols_are_reserved_than_allowed(database: Database) -> None:
     assert not reserve(database, second, symbol="ETHUSDT", max_open=1)
     assert status_of(database, second) == "active"
     assert reserve(database, second, symbol="ETHUSDT", max_open=2)
+
+
+def test_a_signal_that_another_transaction_is_rejecting_is_not_reserved(database: Database) -> None:
+    taken, free = add_signal(database), add_signal(database, "ETHUSDT")
+    intents = [an_intent(taken, link="l-0"), an_intent(free, link="l-1", symbol="ETHUSDT")]
+    reserved = list[set[str]]()
+
+    def run() -> None:
+        reserved.append(orders.reserve_all(database, intents, max_open=9, wall_ms=1000))
+
+    with database.write() as connection:
+        rejects = sa.update(entry_signals).where(entry_signals.c.signal_id == taken)
+        connection.execute(rejects.values(status=signals.REJECTED))
+        reserving = threading.Thread(target=run)
+        reserving.start()
+        reserving.join(0.3)  # it waits, or has not begun: what follows holds in both
+    reserving.join(60)
+    assert reserved == [{"l-1"}]
+    assert [status_of(database, one) for one in (taken, free)] == ["rejected", "executing"]
