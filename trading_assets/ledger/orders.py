@@ -139,7 +139,7 @@ def reserve_all(
 
 
 def _reservable(connection: sa.Connection, account: str, intents: Sequence[Intent], max_open: int) -> list[Intent]:
-    """Those whose signal waits and whose symbol no grid or plan has: the first of them, as many as there is room for."""
+    """Those whose signal waits and whose symbol no grid or plan has: the first ones, as many as there is room for."""
     planned = owners.planned_symbols(connection, account)
     active = signals.still_active(connection, [intent.signal_id for intent in intents])
     free = [intent for intent in intents if intent.signal_id in active and intent.symbol not in planned]
