@@ -8,6 +8,8 @@ vectorbt costs seconds to import, so it is imported where it is used, never with
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,9 +31,26 @@ RULES: Mapping[str, Any] = {
 }
 """Arguments of `Portfolio.from_signals` that make its rules ours (see `engine`)."""
 
+_NOT_NEEDED = ("ccxt", "rfc3987_syntax")
+"""What vectorbt, or a library of it, imports only where it is installed: downloads, and addresses in notebooks. That is
+nearly half of the time that vectorbt takes to load."""
+
 _CLOSED = 1
 _CELLS = 4_000_000
 """Bars x columns of one call: 32 MB for each of its seven arrays."""
+
+
+def _vectorbt() -> Any:
+    if "vectorbt" in sys.modules:
+        return sys.modules["vectorbt"]
+    loaded: dict[str, Any] = sys.modules
+    absent = [name for name in _NOT_NEEDED if name not in loaded]
+    loaded.update(dict.fromkeys(absent))  # to import them is an error that vectorbt expects
+    try:
+        return importlib.import_module("vectorbt")
+    finally:
+        for name in absent:
+            loaded.pop(name, None)
 
 
 def represents(column: Column) -> bool:
@@ -91,8 +110,7 @@ def _slippage(column: Column, free: Trades, costs: Costs) -> np.ndarray:
 
 
 def _with_slippage(columns: Sequence[Column], costs: Costs, slippage: float | np.ndarray) -> list[Trades]:
-    import vectorbt as vbt
-
+    vbt = _vectorbt()
     rows = len(columns[0].candles)
     stop = _stack(rows, [column.stop_fraction for column in columns])
     entries = [column.entries(costs) for column in columns]
