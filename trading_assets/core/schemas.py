@@ -427,7 +427,9 @@ class Table:
                 f"table {self.name}: missing columns {sorted(expected - found)}, unknown {sorted(found - expected)}"
             )
         try:
-            typed = rows[columns].astype({name: self.dtypes[name] for name in columns})
+            held, wanted = dict(rows.dtypes), self.dtypes
+            other = {name: wanted[name] for name in columns if held[name] != wanted[name]}
+            typed = rows[columns].astype(other) if other else rows[columns]
         except (TypeError, ValueError) as error:
             raise DataError(f"table {self.name}: a column has the wrong type: {error}") from error
         return typed.sort_values(list(self.key), kind="stable").reset_index(drop=True)

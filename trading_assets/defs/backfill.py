@@ -23,7 +23,7 @@ from trading_assets.defs.instance.dagster_private import InMemoryJob, execute_ru
 from trading_assets.defs.partitions import hourly, key_of
 from trading_assets.defs.research_settings import AS_OF_TAG
 from trading_assets.defs.resources import DatabaseResource, SettingsResource
-from trading_assets.ledger import sealing
+from trading_assets.ledger import rows_in_hand, sealing
 
 _log = get_logger(__name__)
 
@@ -159,22 +159,28 @@ def _run_one(
     instance: dg.DagsterInstance, job: dg.JobDefinition, given: Range, follow: Follow, as_of_settings: bool
 ) -> Ended:
     begin, hours = given
-    result = research_range(instance, job, begin, hours, follow, raise_on_error=False, as_of_settings=as_of_settings)
+    with rows_in_hand.keeping(DatabaseResource().get()):
+        result = research_range(
+            instance, job, begin, hours, follow, raise_on_error=False, as_of_settings=as_of_settings
+        )
+        if result.success:
+            _seal(begin + hours * HOUR_MS, begin)  # here, where the rows are in hand
     return Ended(given, result.run_id, None if result.success else _why(result))
 
 
-def _seal(before_ms: int | None = None) -> None:
+def _seal(before_ms: int | None = None, since_ms: int = 0) -> None:
     """Seal what is old enough now: however long the range, SQL has the backtests of some runs and some days.
 
     Args:
         before_ms: but no day that ends later: a run may be writing it.
+        since_ms: and none that began earlier.
     """
     ledger = DatabaseResource().get()
     before = sealing.before_ms(ledger, SettingsResource().of_research().seal_results_after_days)
     if before is None:
         return
     before = before if before_ms is None else min(before, before_ms)
-    for day, why in sealing.seal(ledger, before, local_ms).failed.items():
+    for day, why in sealing.seal(ledger, before, local_ms, since=since_ms).failed.items():
         _log.warning("the backtests of %s were not sealed, and stay in SQL: %s", iso(day)[:10], why)
 
 

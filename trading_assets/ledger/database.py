@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from decimal import InvalidOperation
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.exc import (
@@ -32,6 +33,9 @@ from trading_assets.core.objects import Objects, open_objects
 from trading_assets.core.private_files import private_file, private_folder
 from trading_assets.core.settings import Settings
 from trading_assets.ledger import forks, migrations, postgres
+
+if TYPE_CHECKING:
+    from trading_assets.ledger.rows_in_hand import RowsInHand
 
 _WAL_REST_S = 0.02
 
@@ -125,6 +129,9 @@ class Database:
         ConfigurationError: the URL is malformed or names an unknown database.
         StorageError: the database cannot be opened or created, or a newer version of this program wrote it.
     """
+
+    rows_in_hand: RowsInHand | None = None
+    """What this process has just written, see there; None where nobody asked for it."""
 
     def __init__(
         self,

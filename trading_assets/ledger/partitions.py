@@ -17,14 +17,17 @@ import pandas as pd
 import sqlalchemy as sa
 
 from trading_assets.core.errors import DataError
-from trading_assets.core.schemas import Table
+from trading_assets.core.schemas import STRATEGY_SELECTIONS, Table
 from trading_assets.core.timeframes import HOUR_MS
-from trading_assets.ledger import sealed
+from trading_assets.ledger import rows_in_hand, sealed
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.tables import partition_writes, sealed_partitions, sql_table
 
 _ROWS_AT_A_TIME = 20_000
 """Rows that are Python values at one time: a range may have a million, at a kilobyte each."""
+
+_HOURS_ONE_BY_ONE = 500
+"""So many hours are looked up apart, where a few of the rows of each are wanted."""
 
 _READS = 3
 """So often is looked where rows are: a file is gone when its rows were sealed into another one."""
@@ -71,8 +74,15 @@ def replace_partitions(
             _unseal(connection, hours_ms, where)
         for start in range(0, len(rows), _ROWS_AT_A_TIME):
             _insert(connection, sql, rows.iloc[start : start + _ROWS_AT_A_TIME])
+        if table is STRATEGY_SELECTIONS:
+            _bring_back_selected(connection, database, hours_ms)
         if written is not None:
             _record_write(connection, written, hours_ms)
+        elif table is rows_in_hand.TABLE:
+            _forget_writes(connection, hours_ms, where)
+    timeframe = (where or {}).get("timeframe")
+    if written is not None and table is rows_in_hand.TABLE and database.rows_in_hand is not None and timeframe:
+        database.rows_in_hand.keep(rows, timeframe, written.run_id, written.wall_ms)
 
 
 def read_partitions(
@@ -123,17 +133,64 @@ def _read_sql(
     parts: list[pd.DataFrame] = []
     with database.read() as connection:
         files: Mapping[sealed.SealedFile, frozenset[sealed.Partition]] = {}
-        if table is sealed.TABLE:
+        if table is sealed.TABLE and hours_ms:
             if database.dialect == "postgresql":  # two statements, one snapshot
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
             found = sealed.sealed_of(connection, _are_in(sealed_partitions.c.hour_ms, hours_ms), _timeframe(where))
             files = found.files
             if found.partitions:
                 statement = statement.where(~is_sealed(sql))
+            if database.rows_in_hand is not None:
+                in_hand = _in_hand(connection, database.rows_in_hand, hours_ms, _timeframe(where))
+                parts += database.rows_in_hand.rows(in_hand, names)
+                statement = statement.where(~_is_one_of(sql, in_hand))
         for rows in connection.execution_options(yield_per=_ROWS_AT_A_TIME).execute(statement).partitions():
             values = zip(names, zip(*rows, strict=True), strict=True)
             parts.append(pd.DataFrame({name: _typed(column, dtypes[name]) for name, column in values}))
     return parts, files
+
+
+def _bring_back_selected(connection: sa.Connection, database: Database, hours_ms: Sequence[int]) -> None:
+    """Copy backtests that are selected now, of hours that were sealed before, from their files into SQL: there they
+    stay for good. They are read from the file as before."""
+    chosen, sql, key = sql_table(STRATEGY_SELECTIONS), sql_table(sealed.TABLE), sealed.TABLE.key
+    of_partition = sealed_partitions.c.hour_ms == chosen.c.hour_ms, sealed_partitions.c.timeframe == chosen.c.timeframe
+    statement = sa.select(*(chosen.c[name] for name in key)).where(
+        _are_in(chosen.c.hour_ms, hours_ms),
+        sa.exists().where(*of_partition, sealed_partitions.c.file_id.is_not(None)),
+        ~sa.exists().where(*(sql.c[name] == chosen.c[name] for name in key)),
+    )
+    absent = {tuple(row) for row in connection.execute(statement)}
+    if not absent:
+        return
+    partitions = {(hour, timeframe) for hour, timeframe, *_ in absent}
+    within = _are_in(sealed_partitions.c.hour_ms, [hour for hour, _ in partitions])
+    for file, held in sealed.sealed_of(connection, within, None).files.items():
+        rows = sealed.read_file(database.results, file, held & partitions)
+        if rows is None:
+            raise sealed.absent(database.results, file)
+        wanted = pd.MultiIndex.from_frame(rows[list(key)]).isin(list(absent))
+        if wanted.any():
+            _insert(connection, sql, sealed.TABLE.conform(rows[wanted]))
+
+
+def _in_hand(
+    connection: sa.Connection, rows: rows_in_hand.RowsInHand, hours_ms: Sequence[int], timeframe: str | None
+) -> set[sealed.Partition]:
+    """Which partitions are in hand and are in SQL now as they were when they were written."""
+    known = rows.known(hours_ms, timeframe)
+    now = rows_in_hand.states(connection, hours_ms, timeframe) if known else {}
+    return {key for key, state in known.items() if now.get(key) == state}
+
+
+def _is_one_of(sql: sa.Table, partitions: set[sealed.Partition]) -> sa.ColumnElement[bool]:
+    hours: dict[str, list[int]] = {}
+    for hour, timeframe in partitions:
+        hours.setdefault(timeframe, []).append(hour)
+    return sa.or_(
+        sa.false(),
+        *(sa.and_(sql.c.timeframe == name, _are_in(sql.c.hour_ms, of_it)) for name, of_it in hours.items()),
+    )
 
 
 def is_sealed(sql: sa.Table) -> sa.ColumnElement[bool]:
@@ -193,9 +250,19 @@ def _record_write(connection: sa.Connection, write: Write, hours_ms: Sequence[in
     )
 
 
+def _forget_writes(connection: sa.Connection, hours_ms: Sequence[int], where: Mapping[str, str] | None) -> None:
+    """Record that nobody knows any more who made what the partitions hold now."""
+    asset, timeframe = partition_writes.c.asset, _timeframe(where)
+    name = rows_in_hand.ASSET
+    theirs = asset.startswith(name, autoescape=True) if timeframe is None else asset == name + timeframe
+    connection.execute(sa.delete(partition_writes).where(theirs, _are_in(partition_writes.c.hour_ms, hours_ms)))
+
+
 def _matches(table: Table, hours_ms: Sequence[int], where: Mapping[str, str] | None) -> sa.ColumnElement[bool]:
     sql = sql_table(table)
     matching = _are_in(sql.c[table.partition], hours_ms)
+    if "timeframe" in (where or {}) and len(hours_ms) <= _HOURS_ONE_BY_ONE:
+        matching = sql.c[table.partition].in_(sorted(set(hours_ms)))  # the index has the timeframes of an hour together
     return sa.and_(matching, *(sql.c[column] == value for column, value in (where or {}).items()))
 
 

@@ -21,8 +21,9 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS, floor_ms, iso
 from trading_assets.ledger.database import Database
 from trading_assets.ledger.kept_rows import backtest_may_go
 from trading_assets.ledger.partitions import is_sealed, latest_hour_ms, read_partitions
+from trading_assets.ledger.rows_in_hand import PartitionState, states
 from trading_assets.ledger.sealed import TABLE, Partition, digest_of, parquet_of, rows_in
-from trading_assets.ledger.tables import partition_writes, sealed_files, sealed_partitions, sql_table
+from trading_assets.ledger.tables import sealed_files, sealed_partitions, sql_table
 
 GRACE_MS = HOUR_MS
 """A file that no partition is in stays so long: it is being written, or read by somebody who looked before."""
@@ -30,11 +31,7 @@ GRACE_MS = HOUR_MS
 _HOURS_AT_A_TIME = 6
 """Others wait for the ledger while so many hours change their place: some 50 ms."""
 
-_ASSET = f"{TABLE.name}/"
 _BACKTESTS = sql_table(TABLE)
-
-_State = tuple[int, str | None, int | None, int | None]
-"""Of a partition: rows in SQL, the run that wrote it and when, and the file it is in."""
 
 
 @dataclass
@@ -122,6 +119,8 @@ def seal(
     before: int,
     clock: Callable[[], int],
     tell: Callable[[int, int], None] = lambda *_: None,
+    *,
+    since: int = 0,
 ) -> Outcome:
     """Seal what is in SQL of every day that ends at `before` or earlier, and delete files that nothing is in.
 
@@ -130,12 +129,13 @@ def seal(
     Args:
         clock: local time, UTC ms.
         tell: called with how many days of how many are done.
+        since: no day that began earlier.
 
     Raises:
         StorageError: the ledger was opened without its files, or cannot be used. What fails of one day is told instead.
     """
     results, outcome = _results(database), Outcome()
-    days = due_days(database, before)
+    days = [day for day in due_days(database, before) if day >= since]
     for done, day in enumerate(days, 1):
         try:
             _seal_day(database, results, day, clock, outcome)
@@ -228,7 +228,7 @@ def state_told(found: State) -> str:
 def _seal_day(database: Database, results: Objects, day_ms: int, clock: Callable[[], int], outcome: Outcome) -> None:
     hours = range(day_ms, day_ms + DAY_MS, HOUR_MS)
     with database.read() as connection:
-        seen = _states(connection, hours)  # before the rows: what changes from here on is found out
+        seen = states(connection, hours)  # before the rows: what changes from here on is found out
     rows = read_partitions(database, TABLE, hours)
     if rows.empty:
         return
@@ -282,7 +282,7 @@ def _give(
     name: str,
     file_id: int,
     hours: Sequence[int],
-    wanted: Mapping[Partition, _State | None],
+    wanted: Mapping[Partition, PartitionState | None],
 ) -> int:
     """Say that the file has partitions, and delete their rows from SQL, in one transaction; those that have changed
     since they were seen stay as they are. Return how many it has now."""
@@ -294,7 +294,7 @@ def _give(
         )
         if connection.execute(usable).first() is None:
             return 0  # it took more than an hour: somebody has tidied up
-        now = _states(connection, hours)
+        now = states(connection, hours)
         given = sorted(key for key, before in wanted.items() if before is not None and now.get(key) == before)
         for at in range(0, len(given), _PARTITIONS_AT_A_TIME):
             some = given[at : at + _PARTITIONS_AT_A_TIME]
@@ -312,31 +312,6 @@ def _give(
 
 _PARTITIONS_AT_A_TIME = 200
 """In one statement."""
-
-
-def _states(connection: sa.Connection, hours: Sequence[int]) -> dict[Partition, _State]:
-    """Return how each partition of some hours in a row stands."""
-    first, last = hours[0], hours[-1]
-    counts = sa.select(_BACKTESTS.c.hour_ms, _BACKTESTS.c.timeframe, sa.func.count()).where(
-        _BACKTESTS.c.hour_ms.between(first, last)
-    )
-    rows = {
-        (hour, timeframe): count
-        for hour, timeframe, count in connection.execute(counts.group_by(*counts.selected_columns[:2]))
-    }
-    writes = sa.select(partition_writes).where(
-        partition_writes.c.hour_ms.between(first, last),
-        partition_writes.c.asset.startswith(_ASSET, autoescape=True),
-    )
-    written = {
-        (row.hour_ms, row.asset.removeprefix(_ASSET)): (row.run_id, row.written_wall_ms)
-        for row in connection.execute(writes)
-    }
-    files = sa.select(sealed_partitions).where(sealed_partitions.c.hour_ms.between(first, last))
-    held = {(row.hour_ms, row.timeframe): row.file_id for row in connection.execute(files)}
-    return {
-        key: (rows.get(key, 0), *written.get(key, (None, None)), held.get(key)) for key in rows.keys() | held.keys()
-    }
 
 
 def _in_parts(hours: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -155,6 +155,44 @@ def test_rows_that_were_selected_or_decided_on_stay_in_sql_and_are_read_once(led
     assert len(everything(ledger)) == len(before)
 
 
+def test_rows_that_are_selected_after_they_were_sealed_are_in_sql_for_good_too(ledger: Database) -> None:
+    before = everything(ledger)
+    seal(ledger)
+    assert {key[0] for key in in_sql(ledger)} == {NEXT}
+    chosen = [(HOURS[0], "1m", "AUSDT", "macd"), (HOURS[3], "240m", "ÄUSDT", "bollinger_rsi"), (NEXT, "1m", "A", "b")]
+    keys = [dict(zip(("hour_ms", "timeframe", "symbol", "strategy"), one, strict=True)) for one in chosen]
+    others = dict.fromkeys(set(STRATEGY_SELECTIONS.columns) - set(keys[0]), 1)
+    row = {**others, "parameters": '{"a": 1}', "scan_id": "scan-20240101-000000"}
+    for _ in range(2):  # selected again, they are there once
+        replace_partitions(ledger, STRATEGY_SELECTIONS, pd.DataFrame([row | key for key in keys]), [*HOURS, NEXT])
+        assert [key[:4] for key in in_sql(ledger) if key[0] != NEXT] == chosen[:2]
+        pd.testing.assert_frame_equal(everything(ledger), before, check_exact=True)
+    with ledger.read() as connection:
+        kept = connection.execute(sa.select(BACKTESTS).where(BACKTESTS.c.hour_ms != NEXT)).mappings().all()
+    wanted = before.merge(pd.DataFrame(keys), on=list(keys[0]))
+    wanted = wanted[wanted["hour_ms"] != NEXT]
+    pd.testing.assert_frame_equal(
+        BACKTEST_RESULTS.conform(pd.DataFrame(map(dict, kept))), BACKTEST_RESULTS.conform(wanted)
+    )
+    seal(ledger)
+    sealing.delete_old(ledger, NEXT, WALL + 1)
+    assert [key[:4] for key in in_sql(ledger) if key[0] != NEXT] == chosen[:2]
+
+
+def test_a_selection_whose_sealed_backtests_are_missing_is_not_written(ledger: Database) -> None:
+    seal(ledger)
+    assert ledger.results is not None
+    for name in kept_files(ledger):
+        ledger.results.delete(next(one for one in ledger.results.listed() if one.name == name))
+    key = {"hour_ms": HOURS[0], "timeframe": "1m", "symbol": "AUSDT", "strategy": "macd", "parameters": '{"a": 1}'}
+    others = dict.fromkeys(set(STRATEGY_SELECTIONS.columns) - set(key), 1)
+    with pytest.raises(StorageError, match="is not there"):
+        replace_partitions(
+            ledger, STRATEGY_SELECTIONS, pd.DataFrame([{**others, **key, "scan_id": "scan-20240101-000000"}]), HOURS
+        )
+    assert read_partitions(ledger, STRATEGY_SELECTIONS, HOURS).empty
+
+
 STEPS = ("note", "put", "same", "give 0", "give 1", "given 0", "given 3", "tidy")
 
 
