@@ -8,6 +8,7 @@ form of the model is that of the literature, its level is an assumption: live fi
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -54,6 +55,6 @@ def stop_slippage(price: FloatArray, worst: FloatArray, costs: Costs) -> FloatAr
     return costs.stop_overshoot * np.abs(price - worst) / price
 
 
-def price_before_slippage(fill: float, direction: int, slippage: float, worst: float, overshoot: float) -> float:
-    """The price that an exit was made at, from that of its fill; `overshoot` is 0 for a target."""
+def price_before_slippage(fill: Any, direction: Any, slippage: Any, worst: Any, overshoot: Any) -> Any:
+    """The price that an exit was made at, from that of its fill; `overshoot` is 0 for a target. Numbers or arrays."""
     return (fill - overshoot * worst) / (1 - direction * slippage - overshoot)

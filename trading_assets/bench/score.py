@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from trading_assets.backtesting.costs import costs_from, declared_entries
-from trading_assets.backtesting.run import BacktestRunner, production_engine
+from trading_assets.backtesting.run import BacktestRunner
 from trading_assets.backtesting.selection import PRESETS, Preset, score, select_best
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import ConfigurationError
@@ -24,10 +24,11 @@ from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, TRADED_TI
 from trading_assets.market import lookback
 from trading_assets.market.loading import CandleReader, open_strategy_data
 from trading_assets.reporting import score_study
-from trading_assets.reporting.forward_test import SelectedStrategy, run_forward_tests
+from trading_assets.reporting.forward_test import run_forward_tests
 from trading_assets.reporting.matched import MatchedBenchmark, matched_benchmark
 from trading_assets.reporting.portfolio_simulation import simulate_portfolio
 from trading_assets.reporting.score_study import Cell, Earned
+from trading_assets.reporting.trades import SelectedStrategy
 from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.replay import ReplayMarket
 from trading_assets.simulator.market.seeded import SeededMarket
@@ -176,7 +177,7 @@ def run(trial: Trial, settings: Settings, tell: Callable[[str], None]) -> ScoreR
     tell(f"following {len(every):,} selections")
     tested = run_forward_tests(
         trial.reader, every, end_ms=as_of_ms(trial.last_ms) + HOUR_MS, min_confidence=settings.min_confidence,
-        engine=production_engine(), costs=costs_from(settings),
+        costs=costs_from(settings),
         entered_by=declared_entries(settings), together=True,
     )  # fmt: skip
     start_ms, end_ms = as_of_ms(trial.first_ms), as_of_ms(trial.last_ms) + HOUR_MS

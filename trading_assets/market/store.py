@@ -215,6 +215,11 @@ class CandleStore:
         folder = self._funding_folder(symbol)
         return self._chunks.missing(folder, _FUNDING_CHUNK_MS, _FUNDING_COLUMNS, start_ms, end_ms, now_ms)
 
+    @staticmethod
+    def funding_known_until_ms(now_ms: int) -> int:
+        """Up to when payments are asked for at a time: the newest whole hour, its payment included."""
+        return floor_ms(now_ms - _FUNDING_LAG_MS, HOUR_MS) + 1
+
     def fill_funding(
         self,
         source: MarketData,
@@ -232,7 +237,7 @@ class CandleStore:
                 none. Nothing was stored.
         """
         now_ms = source.now_ms() if now_ms is None else now_ms
-        until = min(end_ms, floor_ms(now_ms - _FUNDING_LAG_MS, HOUR_MS) + 1)
+        until = min(end_ms, self.funding_known_until_ms(now_ms))
         fetched = 0
         folder = self._funding_folder(symbol)
         self._chunks.put_damaged_aside(folder, _FUNDING_CHUNK_MS, _FUNDING_COLUMNS, start_ms, until)

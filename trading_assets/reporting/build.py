@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trading_assets.backtesting.costs import declared_entries
-from trading_assets.backtesting.run import production_engine
 from trading_assets.core.errors import ConfigurationError, DataError, StorageError
 from trading_assets.core.objects import open_objects
 from trading_assets.core.ports import MarketData, PastMarket
@@ -27,13 +26,14 @@ from trading_assets.market.store import CandleStore, Progress
 from trading_assets.reporting import comparison, performance, score_study
 from trading_assets.reporting import load as reading
 from trading_assets.reporting.compare_page import render as render_comparison
-from trading_assets.reporting.forward_test import Ending, run_forward_tests
+from trading_assets.reporting.forward_test import run_forward_tests
 from trading_assets.reporting.page import render
 from trading_assets.reporting.report import Report
 from trading_assets.reporting.saved import as_json, read_saved
 from trading_assets.reporting.score_study import Cell, Earned
 from trading_assets.reporting.strategy_page import render as render_strategy
 from trading_assets.reporting.trade_book import trade_book
+from trading_assets.reporting.trades import Ending
 from trading_assets.reporting.walk_forward import walk_forward, walk_forward_costs
 
 
@@ -185,7 +185,6 @@ def make_score_study(
         chosen,
         end_ms=as_of_ms(hours[-1]) + HOUR_MS,
         min_confidence=settings.min_confidence,
-        engine=production_engine(),
         costs=walk_forward_costs(settings),
         entered_by=declared_entries(settings),
         together=True,

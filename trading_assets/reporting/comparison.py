@@ -12,8 +12,8 @@ import pandas as pd
 from trading_assets.core.candles import FloatArray, IntArray
 from trading_assets.core.errors import DataError
 from trading_assets.reporting.estimates import Estimate, difference_by_day, mean_of_days
-from trading_assets.reporting.forward_test import OPEN
 from trading_assets.reporting.saved import SavedReport
+from trading_assets.reporting.trades import OPEN
 
 _IDENTITY = ["entry_ms", "symbol", "timeframe", "strategy", "side"]
 

@@ -16,7 +16,7 @@ from trading_assets.core.candles import FloatArray
 from trading_assets.core.timeframes import HOUR_MS, Timeframe
 from trading_assets.market.loading import CandleReader
 from trading_assets.reporting.estimates import MIN_TRADES, Estimate, mean_by_day
-from trading_assets.reporting.forward_test import OPEN
+from trading_assets.reporting.trades import OPEN
 
 PERIODS_H = (4, 6, 8, 12, 24)
 SIZES = (1, 10, 100)
@@ -61,7 +61,7 @@ def _by_pair(trades: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
     closed = trades[trades["reason"] != OPEN]
     return {
         (str(strategy), str(timeframe)): mean_by_day(rows["r"].to_numpy(), rows["entry_ms"].to_numpy())
-        for (strategy, timeframe), rows in closed.groupby(["strategy", "timeframe"])
+        for (strategy, timeframe), rows in closed.groupby(["strategy", "timeframe"], observed=True)
     }
 
 
@@ -88,7 +88,9 @@ def ranks_last(trades: pd.DataFrame, start_ms: int, end_ms: int) -> Overfitting:
         reason = f"one of twenty trades lasts longer than {longest:.0f} hours, periods are of {least} at most"
         return Overfitting(nan, (nan, nan), nan, nan, 0, 0, reason)
     periods = max((end_ms - start_ms) // (hours * HOUR_MS), 1)
-    pairs, names = pd.factorize(closed["strategy"] + " " + closed["timeframe"])
+    strategies, _ = pd.factorize(closed["strategy"])
+    timeframes, known = pd.factorize(closed["timeframe"])
+    pairs, names = pd.factorize(strategies * len(known) + timeframes)
     at = np.minimum((closed["exit_ms"].to_numpy(dtype=np.int64) - 1 - start_ms) // (hours * HOUR_MS), periods - 1)
     results: FloatArray = np.zeros((periods, len(names)))
     np.add.at(results, (at, pairs), closed["r"].to_numpy(dtype=np.float64))

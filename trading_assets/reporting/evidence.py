@@ -28,8 +28,8 @@ from trading_assets.reporting.estimates import (
     order_of_trades,
 )
 from trading_assets.reporting.figures import Curve
-from trading_assets.reporting.forward_test import OPEN
 from trading_assets.reporting.regimes import Regime, regimes
+from trading_assets.reporting.trades import OPEN
 
 
 @dataclass(frozen=True)

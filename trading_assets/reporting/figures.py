@@ -14,7 +14,8 @@ from trading_assets.backtesting.metrics import moments, profit_factor, win_rate
 from trading_assets.backtesting.significance import GAP_R, deflated_sharpe, least_trades_of_sharpe
 from trading_assets.core.candles import FloatArray, IntArray
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, to_datetime
-from trading_assets.reporting.forward_test import OPEN, ForwardTrade
+from trading_assets.reporting.trade_table import REASONS, TradeTable
+from trading_assets.reporting.trades import OPEN, ForwardTrade
 
 _HOURS_PER_YEAR = 365 * 24
 
@@ -148,6 +149,21 @@ def trades_frame(trades: Sequence[ForwardTrade]) -> pd.DataFrame:
         for trade in trades
     ]
     return pd.DataFrame(rows, columns=TRADE_COLUMNS)
+
+
+def tried_frame(table: TradeTable) -> pd.DataFrame:
+    """One row a trade that was a position, as far as is asked of those that nobody took: `entry_ms`, `exit_ms`, `r`,
+    and as categories `timeframe`, `strategy`, `reason`."""
+    table = table.take(table.is_filled)
+    chosen = table.selections
+    texts = {
+        name: pd.Categorical.from_codes(getattr(chosen, name)[table.selection], pd.Index(chosen.texts[name]))
+        for name in ("timeframe", "strategy")
+    }
+    reason = pd.Categorical.from_codes(table.reason, pd.Index(REASONS))
+    return pd.DataFrame(
+        {"entry_ms": table.entry_ms, "exit_ms": table.exit_ms, **texts, "r": table.r, "reason": reason}, copy=False
+    )
 
 
 def by_dimension(trades: pd.DataFrame, dimension: str) -> pd.DataFrame:

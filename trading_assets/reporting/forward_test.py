@@ -6,156 +6,66 @@ backtest engine. Which of these trades an account takes, `portfolio_simulation` 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import pairwise
 from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 
-from trading_assets.backtesting.endings import words
-from trading_assets.backtesting.engine import Column, Costs, Engine, LimitEntry, Trades, risked, takes_at_once
+from trading_assets.backtesting.engine import Costs, LimitEntry
 from trading_assets.backtesting.kernel.sweep import shared_indicators
-from trading_assets.backtesting.liquidity import price_before_slippage, slippage_by_bar
-from trading_assets.core.candles import BoolArray, Candles, FloatArray, Funding, IntArray
+from trading_assets.core.candles import FloatArray, IntArray
 from trading_assets.core.errors import TradingAssetsError
-from trading_assets.core.exits import NO_PLAN, ExitPlan
-from trading_assets.core.models import EntryOrder
 from trading_assets.core.strategy_data import DataNeeds
-from trading_assets.core.timeframes import HOUR_MS, LIVE_BARS, Timeframe, as_of_ms
+from trading_assets.core.timeframes import HOUR_MS, LIVE_BARS, Timeframe
 from trading_assets.market import lookback as depth
 from trading_assets.market.loading import CachedReader, CandleReader, load_strategy_data
 from trading_assets.market.store import Progress
+from trading_assets.reporting.held_candles import HeldCandles
+from trading_assets.reporting.trade_simulation import Entries, EntryPlan, HourPrices, TradeSimulator
+from trading_assets.reporting.trade_table import COLUMNS, DETAILS, NO_TRADES, Places, Selections, TradeTable, spread
+from trading_assets.reporting.trades import NO_ENDINGS, Ending, ForwardTrade, SelectedStrategy
 from trading_assets.strategies.registry import make_strategy
-
-STOP, TARGET, OPEN, DROPPED, DELISTED = "stop", "target", "open", "not filled", "delisted"
-
-_FIRST_LOOK_BARS = 256
-"""Most trades end within this many bars; for a longer one four times as many are read, and so on."""
-
-_BLOCK_BARS = 1024
-"""Candles of trades are read in spans of two blocks, so that they also serve the next trade."""
-
-
-class SelectedStrategy(NamedTuple):
-    """The strategy that was chosen for a coin in an hour; it trades from its as-of to the next one.
-
-    Above `max_price` (USDT) no order of a position's size is accepted.
-    """
-
-    hour_ms: int
-    symbol: str
-    timeframe: str
-    strategy: str
-    parameters: str
-    max_price: float = math.inf
-
-    @property
-    def end_ms(self) -> int:
-        """End of the hour in which it trades. A bar that closes then still belongs to it; see `run_forward_tests`."""
-        return as_of_ms(self.hour_ms) + HOUR_MS
-
-
-class Ending(NamedTuple):
-    """That a contract was delisted: when (UTC ms), and the price of its settlement, as far as it is known."""
-
-    time_ms: int
-    price: float | None = None
-
-
-NO_ENDINGS: Mapping[str, Ending] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class ForwardTrade:
-    """A trade by the rules of `backtesting.engine`, as if the account had been free to take it. Money in USD.
-
-    One whose entry waited and was not filled never was a position: it kept its coin from `entry_ms` to `exit_ms`.
-
-    Attributes:
-        entry_ms: close of the signal's bar.
-        exit_ms: end of the bar in which it ends; the end of the range where it is still open.
-        direction: 1 long, -1 short.
-        size: base coin.
-        fees, entry_fee: of both fills (of the entry alone while open); of the entry.
-        slippage: what the fills cost more than the prices they were made at.
-        funding: paid, negative is received.
-        pnl: net of fees and funding; marked at the last close where it is open.
-        reason: stop, target or open; not filled; delisted.
-        risk: loss at the stop before costs.
-        marks: last close at or before each whole hour from the entry until before the exit, shape (k,).
-        first_mark_ms: the first of these hours.
-        filled_ms: where its entry waited, the end of the bar in which it was filled; else 0.
-    """
-
-    selection: SelectedStrategy
-    entry_ms: int
-    exit_ms: int
-    direction: int
-    size: float
-    entry_price: float
-    exit_price: float
-    entry_fee: float
-    fees: float
-    slippage: float
-    funding: float
-    pnl: float
-    reason: str
-    confidence: float
-    stop_fraction: float
-    risk: float
-    marks: FloatArray
-    first_mark_ms: int
-    filled_ms: int = 0
-
-    @property
-    def is_filled(self) -> bool:
-        return self.reason != DROPPED
-
-    def holds_at(self, time_ms: int) -> bool:
-        """Whether a position of it is open at a time before its end."""
-        return self.is_filled and time_ms >= self.filled_ms
-
-    @property
-    def r(self) -> float:
-        """PnL in multiples of the risk."""
-        return self.pnl / self.risk
-
-    @property
-    def bps(self) -> float:
-        """PnL in basis points of the position's value at its entry."""
-        return self.pnl / (self.size * self.entry_price) * 10_000
-
-    @property
-    def closed(self) -> bool:
-        return self.reason != OPEN
-
-    def mark_at(self, time_ms: int) -> float:
-        """Price at the last whole hour of its simulator at or before a time; its entry price before the first."""
-        index = (time_ms - self.first_mark_ms) // HOUR_MS
-        return (
-            float(self.marks[min(index, len(self.marks) - 1)]) if index >= 0 and len(self.marks) else self.entry_price
-        )
-
-    def open_gain(self, time_ms: int) -> float:
-        """PnL of the open trade at a time, the entry's fee included; 0 while its entry waits."""
-        if not self.holds_at(time_ms):
-            return 0.0
-        return self.direction * self.size * (self.mark_at(time_ms) - self.entry_price) - self.entry_fee
 
 
 @dataclass(frozen=True)
 class ForwardTestResult:
     """Trades of each selection, in order of entry, and the reason of each selection that failed.
 
-    `also` has the same trades at other costs, as they were asked for.
+    Attributes:
+        table: all of them, those of a selection together.
+        failed: the same reasons, by place in `table.selections`.
+        followed: of each selection that was given its place in `table.selections`; -1 where no bar closes in its hour.
+        also: the same trades at other costs, as they were asked for.
     """
 
-    trades: Mapping[SelectedStrategy, Sequence[ForwardTrade]]
-    failures: Mapping[SelectedStrategy, str]
-    also: Sequence[ForwardTestResult] = ()
+    table: TradeTable
+    failed: Mapping[int, str]
+    followed: IntArray
+    also: Sequence[TradeTable] = ()
+    _tests: _ForwardTests | None = field(default=None, repr=False)
+
+    @cached_property
+    def places(self) -> Mapping[SelectedStrategy, int]:
+        """Of each selection its place in the table."""
+        return {row: place for place, row in enumerate(self.table.selections.rows())}
+
+    @cached_property
+    def trades(self) -> Mapping[SelectedStrategy, Sequence[ForwardTrade]]:
+        """Trades of each selection that has a bar in its hour and did not fail, in order of entry."""
+        found: dict[SelectedStrategy, list[ForwardTrade]] = {
+            row: [] for row, place in self.places.items() if place not in self.failed
+        }
+        for trade in self.table.trades():
+            found[trade.selection].append(trade)
+        return found
+
+    @property
+    def failures(self) -> Mapping[SelectedStrategy, str]:
+        """Why selections could not be followed."""
+        return {self.table.selections.row(place): reason for place, reason in self.failed.items()}
 
     def of(self, selections: Iterable[SelectedStrategy], *, unfilled: bool = False) -> list[ForwardTrade]:
         """All trades of some selections, in live's order; `unfilled` also those whose entry was not filled.
@@ -164,27 +74,28 @@ class ForwardTestResult:
         several signals of a moment the most confident goes first, then the one whose identity comes first. At a full
         hour those of the older selection are executed before the new one is there.
         """
-        found = [trade for selection in selections for trade in self.trades.get(selection, ())]
-        found.sort(key=_live_order)
-        signals: dict[tuple[int, str, str, str], ForwardTrade] = {}
-        for trade in found:
-            selection = trade.selection
-            signals.setdefault((trade.entry_ms, selection.symbol, selection.timeframe, selection.strategy), trade)
-        return [trade for trade in signals.values() if unfilled or trade.is_filled]
+        places = [self.places[one] for one in dict.fromkeys(selections) if one in self.places]
+        table = self.table
+        found = table.take(table.signals(table.rows_of(np.array(places, dtype=np.int64))))
+        return [trade for trade in self.detailed(found).trades() if unfilled or trade.is_filled]
+
+    def detailed(self, table: TradeTable) -> TradeTable:
+        """Some of the trades with all that a report shows of them; what was not kept is simulated once more."""
+        return table if self._tests is None or len(table.fees) == len(table) else self._tests.again(table)
 
 
 def run_forward_tests(
     reader: CandleReader,
-    selections: Iterable[SelectedStrategy],
+    selections: Iterable[SelectedStrategy] | Selections,
     *,
     end_ms: int,
     min_confidence: float,
-    engine: Engine,
     costs: Costs,
     also: Sequence[Costs] = (),
     entered_by: Mapping[str, LimitEntry | None] = MappingProxyType({}),
     together: bool = False,
     endings: Mapping[str, Ending] = NO_ENDINGS,
+    details: bool = True,
     progress: Progress | None = None,
 ) -> ForwardTestResult:
     """Simulate the trades of selections.
@@ -195,6 +106,7 @@ def run_forward_tests(
     hours near each other. A strategy that fails concerns its own selection alone.
 
     Args:
+        selections: one by one, or as columns; one that is given twice counts once.
         end_ms: no candle that closes later is read; trades still open then are marked there.
         also: further costs at which the trades are simulated: entries and exits are the same, what they earn is not.
         entered_by: how the positions of strategies that declare it are entered, by their names; else as `costs` say.
@@ -203,329 +115,248 @@ def run_forward_tests(
             but where an average that has seen older candles crosses its threshold on another bar.
         endings: contracts that were delisted. A position is settled there, at the price of its settlement or the last
             one, with a taker's fee; nothing is entered later.
+        details: keep what only the rows of a report show, see `ForwardTestResult.detailed`.
         progress: told how many coins and timeframes of how many are done.
     """
-    by_coin = _grouped(selections)
-    trades: list[dict[SelectedStrategy, list[ForwardTrade]]] = [{} for _ in (costs, *also)]
-    failures: dict[SelectedStrategy, str] = {}
-    for done, ((symbol, timeframe), chosen) in enumerate(by_coin.items()):
-        kinds: dict[LimitEntry | None, _TradeSimulator] = {}
-        for strategy in sorted({one.strategy for one in chosen}):
-            waits = entered_by.get(strategy, costs.entry)
-            if waits not in kinds:
-                at = tuple(replace(one, entry=waits) for one in (costs, *also))
-                kinds[waits] = _TradeSimulator(reader, symbol, timeframe, end_ms, engine, at, endings.get(symbol))
-        for near in _near(chosen, depth.own_reach_ms(timeframe, DataNeeds(), live=True)):
-            held = CachedReader(reader, min(near[-1].end_ms, end_ms))
-            entries: list[_Entry] = []
-            for run in _runs(near, together=together):
-                try:
-                    entries += _entries(held, run, reader, end_ms)
-                except TradingAssetsError as error:
-                    failures |= dict.fromkeys(run, str(error))
-                except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
-                    failures |= dict.fromkeys(run, f"{type(error).__name__}: {error}")
-            for of_costs in trades:
-                of_costs |= {selection: [] for selection in near if selection not in failures}
-            for entry in sorted(entries, key=lambda one: (one.close_ms, one.selection)):
-                simulator = kinds[entered_by.get(entry.selection.strategy, costs.entry)]
-                found = simulator.trade(entry) if entry.confidence >= min_confidence else ()
-                for of_costs, trade in zip(trades, found, strict=False):
-                    of_costs[entry.selection].append(trade)
-        if progress is not None:
-            progress(done + 1, len(by_coin))
-    first, *others = (ForwardTestResult(of_costs, failures) for of_costs in trades)
-    return replace(first, also=others)
+    if not isinstance(selections, Selections):
+        selections = Selections.from_rows(dict.fromkeys(selections))
+    tests = _ForwardTests(reader, end_ms, min_confidence, (costs, *also), entered_by, endings, details=details)
+    return tests.run(selections, together=together, progress=progress)
 
 
-def _live_order(trade: ForwardTrade) -> tuple[int, int, float, str]:
-    """As `ledger.signals.active` has waiting signals; all of a moment have the same account and close."""
-    chosen = trade.selection
-    identity = f"{chosen.symbol}:{chosen.timeframe}:{chosen.strategy}"
-    return trade.entry_ms, chosen.hour_ms, -trade.confidence, identity
-
-
-def last_closes(candles: Candles, times_ms: Sequence[int]) -> FloatArray:
-    """Last close at or before each time; NaN before the first, shape (k,)."""
-    index = np.searchsorted(candles.end_ms, np.asarray(times_ms, dtype=np.int64), side="right") - 1
-    if not len(candles):
-        return np.full(len(index), np.nan)
-    return np.where(index >= 0, candles.close[np.maximum(index, 0)], np.nan)
-
-
-def whole_hours(start_ms: int, end_ms: int) -> range:
-    """Whole hours in [start_ms, end_ms)."""
-    return range(-(-start_ms // HOUR_MS) * HOUR_MS, end_ms, HOUR_MS)
-
-
-def _grouped(selections: Iterable[SelectedStrategy]) -> dict[tuple[str, Timeframe], list[SelectedStrategy]]:
-    """By coin and timeframe, ascending in time; only those with a bar that closes in their hour."""
-    with_a_close = {selection for selection in selections if _first_close(selection) <= selection.end_ms}
-    ordered = sorted(with_a_close, key=lambda one: (one.symbol, one.timeframe, *one))
-    return {
-        (symbol, Timeframe(timeframe)): list(chosen)
-        for (symbol, timeframe), chosen in groupby(ordered, key=lambda one: (one.symbol, one.timeframe))
-    }
-
-
-def _first_close(selection: SelectedStrategy) -> int:
-    """The first close of a bar at or after the as-of."""
-    step = Timeframe(selection.timeframe).ms
-    return -(-as_of_ms(selection.hour_ms) // step) * step
-
-
-def _near(selections: Sequence[SelectedStrategy], reach_ms: int) -> Iterator[list[SelectedStrategy]]:
-    """Cut where an hour shares no candle with the one before, so that nothing between them is fetched."""
-    near: list[SelectedStrategy] = []
-    for selection in selections:
-        if near and selection.hour_ms - near[-1].hour_ms > reach_ms:
-            yield near
-            near = []
-        near.append(selection)
-    if near:
-        yield near
-
-
-def _runs(near: Sequence[SelectedStrategy], *, together: bool) -> Iterator[list[SelectedStrategy]]:
-    """Selections that are decided on one series of candles, each ascending in time."""
-    if not together:
-        yield from ([selection] for selection in near)
-        return
-    alike: dict[tuple[str, str], list[SelectedStrategy]] = {}
-    for selection in near:
-        alike.setdefault((selection.strategy, selection.parameters), []).append(selection)
-    yield from alike.values()
-
-
-class _Entry(NamedTuple):
-    """A strategy's entry at the close of a bar (UTC ms); the stop as a fraction of the close."""
-
-    selection: SelectedStrategy
-    close_ms: int
-    long: bool
-    stop_fraction: float
-    reward_risk: float
-    confidence: float
-    exits: ExitPlan = NO_PLAN
-    leaves_ms: IntArray | None = None
-
-
-def _entries(held: CachedReader, run: Sequence[SelectedStrategy], reader: CandleReader, end_ms: int) -> list[_Entry]:
-    """Entries of selections of one coin, timeframe, strategy and parameter set, and when its exit conditions hold until
-    `end_ms`."""
-    one, first = run[0], _first_close(run[0])
-    strategy, timeframe = make_strategy(one.strategy, one.parameters), Timeframe(one.timeframe)
-    # As deep as the live finder looks.
-    start_ms = first - LIVE_BARS * timeframe.ms
-    data = load_strategy_data(held, one.symbol, timeframe, strategy.needs(), start_ms, run[-1].end_ms)
-    if not len(data.candles):
-        return []
-    with shared_indicators():
-        signals = strategy.signals(data)
-        if signals.exit_long is not None:  # a position outlives its selection, and so do the conditions that end it
-            data = load_strategy_data(reader, one.symbol, timeframe, strategy.needs(), start_ms, end_ms)
-            signals = strategy.signals(data)
-    ends = data.candles.end_ms
-    bars = np.flatnonzero((signals.long | signals.short) & (ends >= first))
-    closes = ends[bars]
-    found = []
-    for selection in run:
-        low, high = np.searchsorted(closes, [_first_close(selection), selection.end_ms + 1])
-        for bar in bars[low:high].tolist():
-            stop_fraction = float(signals.stop_distance[bar]) / float(data.candles.close[bar])
-            found.append(
-                _Entry(
-                    selection,
-                    int(ends[bar]),
-                    bool(signals.long[bar]),
-                    stop_fraction,
-                    signals.reward_risk,
-                    float(signals.confidence[bar]),
-                    signals.exits,
-                    _held_at(ends, signals.exit_long if signals.long[bar] else signals.exit_short),
-                )
-            )
-    return found
-
-
-def _held_at(ends: IntArray, condition: BoolArray | None) -> IntArray | None:
-    return None if condition is None else ends[condition]
-
-
-class _TradeSimulator:
-    """Simulates trades of one coin and timeframe from their entry to their end."""
+class _ForwardTests:
+    """Forward tests at some costs."""
 
     def __init__(
         self,
         reader: CandleReader,
-        symbol: str,
-        timeframe: Timeframe,
         end_ms: int,
-        engine: Engine,
+        min_confidence: float,
         costs: Sequence[Costs],
-        ending: Ending | None = None,
+        entered_by: Mapping[str, LimitEntry | None],
+        endings: Mapping[str, Ending],
+        *,
+        details: bool,
     ) -> None:
-        self._costs = costs
-        self._reader, self._symbol, self._timeframe = reader, symbol, timeframe
-        self._end_ms, self._engine = end_ms, engine
-        self._ending = ending if ending is not None and ending.time_ms <= end_ms else None
-        if self._ending is not None:
-            # The bar in which it ended is the last one: a stop may have been reached in it.
-            self._end_ms = min(end_ms, -(-self._ending.time_ms // timeframe.ms) * timeframe.ms)
-        waits = costs[0].entry
-        self._waits_ms = 0 if waits is None else waits.bars * timeframe.ms
-        self._held_until = 0
-        self._held = Candles.empty(timeframe)
-        self._funding: Funding | None = None
+        self._source, self._end_ms, self._min_confidence, self._costs = reader, end_ms, min_confidence, costs
+        self._reader: CandleReader = reader
+        self._entered_by, self._endings, self._details = entered_by, endings, details
+        self._plans: list[EntryPlan] = []
+        self._known_plans: dict[tuple[float, object], int] = {}
 
-    def trade(self, entry: _Entry) -> Sequence[ForwardTrade]:
-        """The trade that enters at the close of a bar, at each of the costs; none where the engine takes no such entry.
+    def run(self, given: Selections, *, together: bool, progress: Progress | None) -> ForwardTestResult:
+        """The trades of all of them."""
+        with_a_close = np.flatnonzero(_first_closes(given) <= given.hour_ms + 2 * HOUR_MS)
+        order = with_a_close[given.take(with_a_close).order()]
+        followed = np.full(len(given), -1, dtype=np.int64)
+        followed[order] = np.arange(len(order))
+        chosen = given.take(order)
+        self._hold(chosen)
+        failed: dict[int, str] = {}
+        parts: list[list[dict[str, np.ndarray]]] = [[] for _ in self._costs]
+        prices: list[FloatArray] = []
+        held = 0
+        groups = _cuts(len(chosen), chosen.symbol, chosen.timeframe)
+        for done, group in enumerate(groups):
+            entries = self._entries(chosen, group, failed, together=together)
+            for columns, marks in self._simulated(chosen, entries):
+                for of_costs, found in zip(parts, columns, strict=True):
+                    kept = found if self._details else {**found, **dict.fromkeys(DETAILS, np.empty(0))}
+                    of_costs.append({**kept, "marks_at": found["marks_at"] + np.int32(held)})
+                prices.append(marks)
+                held += len(marks)
+            if progress is not None:
+                progress(done + 1, len(groups))
+        self._reader = self._source  # what was held is given up
+        joined = np.concatenate(prices) if prices else np.empty(0)
+        prices.clear()
+        table, *others = (_joined(of_costs, chosen, joined) for of_costs in parts)
+        return ForwardTestResult(table, failed, followed, others, self)
 
-        Costs move no exit, and all have the same distance of the liquidation: what is no entry at one is none at all.
-        """
-        if self._ending is not None and entry.close_ms >= self._ending.time_ms:
-            return ()
-        step, bars = self._timeframe.ms, _FIRST_LOOK_BARS + self._waits_ms // self._timeframe.ms
-        while True:
-            until = min(entry.close_ms + bars * step, self._end_ms)
-            candles = self._candles(entry.close_ms - step, until)
-            column = self._column(candles, entry, until)
-            [found] = self._engine.simulate([column], self._costs[0])
-            if not len(found):
-                return self._unfilled(entry, column, candles)
-            if bool(found.closed[0]) or until == self._end_ms:
-                others = (self._engine.simulate([column], costs)[0] for costs in self._costs[1:])
-                return [
-                    self._forward_trade(entry, column, trades, costs)
-                    for costs, trades in zip(self._costs, (found, *others), strict=True)
-                ]
-            bars *= 4
+    def _hold(self, chosen: Selections) -> None:
+        if len(chosen):
+            self._reader = HeldCandles(self._source, int(chosen.hour_ms.min()), self._end_ms)
 
-    def _unfilled(self, entry: _Entry, column: Column, candles: Candles) -> Sequence[ForwardTrade]:
-        """What an entry that waited in vain kept its coin for; nothing where there was no such order."""
-        costs, direction = self._costs[0], 1 if entry.long else -1
-        if costs.entry is None or not any(side.any() for side in column.entries(costs)):
-            return ()
-        if costs.entry.kind is EntryOrder.POST_ONLY and takes_at_once(candles, 0, direction, costs):
-            return ()
-        close = float(candles.close[0])
-        price = close * (1 - direction * costs.entry.offset)
-        size, stop = costs.notional / price, close * (1 - direction * entry.stop_fraction)
-        one = ForwardTrade(
-            selection=entry.selection,
-            entry_ms=entry.close_ms,
-            exit_ms=min(entry.close_ms + self._waits_ms, self._end_ms),
-            direction=direction,
-            size=size,
-            entry_price=price,
-            exit_price=price,
-            entry_fee=0.0,
-            fees=0.0,
-            slippage=0.0,
-            funding=0.0,
-            pnl=0.0,
-            reason=DROPPED,
-            confidence=entry.confidence,
-            stop_fraction=entry.stop_fraction,
-            risk=size * abs(price - stop),
-            marks=np.empty(0),
-            first_mark_ms=entry.close_ms,
-        )
-        return [one for _ in self._costs]
-
-    def _column(self, candles: Candles, entry: _Entry, until: int) -> Column:
-        leave = None if entry.leaves_ms is None else np.isin(candles.end_ms, entry.leaves_ms)
-        column = Column.from_entry(
-            candles,
-            entry.close_ms,
-            exit_long=leave,
-            exit_short=leave,
-            exits=entry.exits,
-            long=entry.long,
-            stop_fraction=entry.stop_fraction,
-            reward_risk=entry.reward_risk,
-            funding=self._payments(entry.close_ms, until),
-        )
-        return replace(column, max_price=entry.selection.max_price)
-
-    def _candles(self, start_ms: int, until: int) -> Candles:
-        """Candles from `start_ms` on that have closed by `until`. Entries ascend, so what was read serves the next."""
-        block = _BLOCK_BARS * self._timeframe.ms
-        if until > self._held_until or not len(self._held) or start_ms < int(self._held.start_ms[0]):
-            first = start_ms // block * block
-            self._held_until = min(max(first + 2 * block, until), self._end_ms)
-            held = self._reader.read(self._symbol, self._timeframe, first, self._held_until)
-            self._held = held.closed_by(self._held_until)
-        return self._held.between(start_ms, until).closed_by(until)
-
-    def _payments(self, start_ms: int, until: int) -> Funding:
-        if self._funding is None:
-            # Selections ascend by hours, so the hour of the first trade reads farthest back.
-            first = start_ms // HOUR_MS * HOUR_MS
-            self._funding = self._reader.read_funding(self._symbol, first, self._end_ms + 1)
-        return self._funding.between(start_ms, until + 1)
-
-    def _forward_trade(self, entry: _Entry, column: Column, found: Trades, costs: Costs) -> ForwardTrade:
-        candles = column.candles
-        first, last, direction = int(found.entry[0]), int(found.exit[0]), int(found.direction[0])
-        size, fill, out = float(found.size[0]), float(found.entry_price[0]), float(found.exit_price[0])
-        signal = first if found.signal is None else int(found.signal[0])
-        closed, close = bool(found.closed[0]), float(candles.close[signal])
-        entry_ms = int(candles.end_ms[signal])
-        exit_ms = int(candles.end_ms[last]) if closed else self._end_ms
-        entry_fee, slippage = size * fill * costs.fee, size * abs(fill - close)
-        if costs.entry is not None and found.entry_fee is not None:
-            entry_fee, level = float(found.entry_fee[0]), close * (1 - direction * costs.entry.offset)
-            at = candles.open if takes_at_once(candles, signal, direction, costs) else candles.close
-            slippage = 0.0 if math.isclose(fill, level) else size * abs(fill - float(at[first]))
-        reason = OPEN
-        if closed:
-            worst = float(candles.low[last] if direction > 0 else candles.high[last])
-            (reason,) = words(column, found)
-            slipped = (
-                float(slippage_by_bar(candles.select(slice(last, last + 1)), costs)[0]) if costs.liquidity else None
+    def again(self, table: TradeTable) -> TradeTable:
+        """Trades that were found before, with their details."""
+        self._hold(table.selections)
+        found = {name: np.empty(len(table)) for name in DETAILS}
+        chosen = table.selections
+        order = np.lexsort((table.entry_ms, chosen.timeframe[table.selection], chosen.symbol[table.selection]))
+        sorted_ = table.take(order)
+        coin, timeframe = chosen.symbol[sorted_.selection], chosen.timeframe[sorted_.selection]
+        for group in _cuts(len(order), coin, timeframe):
+            some = sorted_.take(group)
+            entries = Entries(
+                some.selection,
+                some.entry_ms,
+                some.direction,
+                some.stop_fraction,
+                some.confidence,
+                chosen.max_price[some.selection],
+                some.plan,
             )
-            overshoot = costs.stop_overshoot if costs.liquidity and reason == STOP else 0.0
-            made_at = price_before_slippage(
-                out, direction, costs.slippage if slipped is None else slipped, worst, overshoot
+            for (columns, *_), _, places in self._by_entry(chosen, entries):
+                for name in DETAILS:
+                    found[name][order[group][places]] = columns[name]
+        return table.with_columns(found)
+
+    def _simulated(
+        self, chosen: Selections, entries: Entries
+    ) -> Iterator[tuple[list[dict[str, np.ndarray]], FloatArray]]:
+        """Trades of one coin and timeframe, those of a selection together, and the prices of their marks."""
+        for columns, marks, _ in self._by_entry(chosen, entries):
+            order = np.argsort(columns[0]["selection"], kind="stable")
+            yield [{name: column[order] for name, column in one.items()} for one in columns], marks
+
+    def _by_entry(
+        self, chosen: Selections, entries: Entries
+    ) -> Iterator[tuple[list[dict[str, np.ndarray]], FloatArray, IntArray]]:
+        """The same in the order of entries, and which entries they are; by how they are entered."""
+        if not len(entries):
+            return
+        one = chosen.row(int(entries.selection[0]))
+        strategy_of = chosen.strategy[entries.selection]
+        by_kind: dict[LimitEntry | None, list[int]] = {}
+        for place in np.unique(strategy_of).tolist():
+            waits = self._entered_by.get(chosen.texts["strategy"][place], self._costs[0].entry)
+            by_kind.setdefault(waits, []).append(place)
+        for waits, strategies in by_kind.items():
+            which = np.flatnonzero(np.isin(strategy_of, strategies))
+            some = entries.take(which)
+            marks = HourPrices(int(some.close_ms[0]), self._end_ms)
+            simulator = TradeSimulator(
+                self._reader,
+                one.symbol,
+                Timeframe(one.timeframe),
+                self._end_ms,
+                [replace(costs, entry=waits) for costs in self._costs],
+                marks,
+                self._endings.get(one.symbol),
             )
-            slippage += size * abs(out - made_at)
-        pnl, fees = float(found.pnl[0]), float(found.fees[0])
-        if not closed and self._ending is not None:
-            marked, out = out, self._ending.price or out
-            fee = size * out * costs.fee
-            reason, exit_ms, closed = DELISTED, max(self._ending.time_ms, entry_ms), True
-            pnl, fees = pnl + direction * size * (out - marked) - fee, fees + fee
-        hours = whole_hours(entry_ms, exit_ms if closed else exit_ms + 1)
-        return ForwardTrade(
-            selection=entry.selection,
-            entry_ms=entry_ms,
-            exit_ms=exit_ms,
-            direction=direction,
-            size=size,
-            entry_price=fill,
-            exit_price=out,
-            entry_fee=entry_fee,
-            fees=fees,
-            slippage=slippage,
-            funding=float(found.funding[0]),
-            pnl=pnl,
-            reason=reason,
-            confidence=entry.confidence,
-            stop_fraction=entry.stop_fraction,
-            risk=float(risked(column, found, costs)[0]) * costs.notional
-            if costs.entry is not None
-            else size * close * entry.stop_fraction,
-            marks=self._marks(candles, hours),
-            first_mark_ms=hours.start,
-            filled_ms=0 if found.signal is None else int(candles.end_ms[first]),
+            places, columns = simulator.simulate(some, self._plans)
+            if len(places):
+                yield columns, marks.prices, which[places]
+
+    def _entries(self, chosen: Selections, group: slice, failed: dict[int, str], *, together: bool) -> Entries:
+        """Entries of the selections of one coin and timeframe, ascending."""
+        timeframe = Timeframe(chosen.row(group.start).timeframe)
+        hours = chosen.hour_ms[group]
+        reach = depth.own_reach_ms(timeframe, DataNeeds(), live=True)
+        # Cut where an hour shares no candle with the one before, so that nothing between them is fetched.
+        cuts = np.flatnonzero(np.diff(hours) > reach) + 1
+        parts: list[_Found] = []
+        for near in np.split(np.arange(group.start, group.stop), cuts):
+            last = int(chosen.hour_ms[near[-1]]) + 2 * HOUR_MS
+            held = CachedReader(self._reader, min(last, self._end_ms))
+            for run in _runs(chosen, near, together=together):
+                try:
+                    parts.append(self._entries_of(held, chosen, run))
+                except TradingAssetsError as error:
+                    failed |= dict.fromkeys(run.tolist(), str(error))
+                except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
+                    failed |= dict.fromkeys(run.tolist(), f"{type(error).__name__}: {error}")
+        selection, close_ms, direction, fraction, confidence, plan = (
+            np.concatenate(columns) for columns in zip(_NO_ENTRIES, *parts, strict=True)
+        )
+        entries = Entries(selection, close_ms, direction, fraction, confidence, chosen.max_price[selection], plan).take(
+            confidence >= self._min_confidence
+        )
+        return entries.take(np.lexsort((entries.selection, entries.close_ms)))
+
+    def _entries_of(self, held: CachedReader, chosen: Selections, run: IntArray) -> _Found:
+        """Entries of selections of one coin, timeframe, strategy and parameter set, and when their exit conditions hold
+        until the end."""
+        one = chosen.row(int(run[0]))
+        strategy, timeframe = make_strategy(one.strategy, one.parameters), Timeframe(one.timeframe)
+        firsts, lasts = _first_closes(chosen.take(run)), chosen.hour_ms[run] + 2 * HOUR_MS
+        # As deep as the live finder looks.
+        start_ms = int(firsts[0]) - LIVE_BARS * timeframe.ms
+        data = load_strategy_data(held, one.symbol, timeframe, strategy.needs(), start_ms, int(lasts[-1]))
+        if not len(data.candles):
+            return _NO_ENTRIES
+        with shared_indicators():
+            signals = strategy.signals(data)
+            if signals.exit_long is not None:  # a position outlives its selection, and so do the conditions that end it
+                needs, until = strategy.needs(), self._end_ms
+                data = load_strategy_data(self._reader, one.symbol, timeframe, needs, start_ms, until)
+                signals = strategy.signals(data)
+        ends = data.candles.end_ms
+        bars = np.flatnonzero((signals.long | signals.short) & (ends >= firsts[0]))
+        closes = ends[bars]
+        low, high = np.searchsorted(closes, firsts), np.searchsorted(closes, lasts + 1)
+        counts = np.maximum(high - low, 0)
+        bars = bars[spread(low, counts)]
+        long = signals.long[bars]
+        plans = np.full(len(bars), -1, dtype=np.int32)
+        if signals.exit_long is None:
+            plans[:] = self._plan(EntryPlan(signals.reward_risk, signals.exits))
+        else:
+            for side, condition in ((True, signals.exit_long), (False, signals.exit_short)):
+                if (long == side).any():
+                    leaves = None if condition is None else ends[condition]
+                    plans[long == side] = self._plan(EntryPlan(signals.reward_risk, signals.exits, leaves))
+        return (
+            np.repeat(run, counts).astype(np.int32),
+            ends[bars],
+            np.where(long, 1, -1).astype(np.int8),
+            signals.stop_distance[bars] / data.candles.close[bars],
+            signals.confidence[bars].astype(np.float64),
+            plans,
         )
 
-    def _marks(self, candles: Candles, hours: range) -> FloatArray:
-        """Prices at whole hours: of hourly candles where the trade's own are longer."""
-        marks = last_closes(candles, hours)
-        if len(hours) and self._timeframe.ms > HOUR_MS:
-            hourly = self._reader.read(self._symbol, Timeframe.M60, hours.start - HOUR_MS, hours[-1])
-            finer = last_closes(hourly.closed_by(hours[-1]), hours)
-            marks = np.where(np.isfinite(finer), finer, marks)
-        return marks
+    def _plan(self, plan: EntryPlan) -> int:
+        """Its number."""
+        key = plan.reward_risk, plan.exits if plan.leaves_ms is None else len(self._plans)
+        if key not in self._known_plans:
+            self._known_plans[key] = len(self._plans)
+            self._plans.append(plan)
+        return self._known_plans[key]
+
+
+_Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Selection, close (UTC ms), direction, stop as a fraction of the close, confidence and plan of entries, each (k,)."""
+
+_NO_ENTRIES: _Found = (
+    np.empty(0, np.int32),
+    np.empty(0, np.int64),
+    np.empty(0, np.int8),
+    np.empty(0),
+    np.empty(0),
+    np.empty(0, np.int32),
+)
+
+
+def _first_closes(chosen: Selections) -> IntArray:
+    """The first close of a bar at or after each as-of, shape (n,)."""
+    of_timeframe = [Timeframe(one).ms for one in chosen.texts["timeframe"]]
+    steps = np.array(of_timeframe, dtype=np.int64)[chosen.timeframe]
+    return np.asarray(-(-(chosen.hour_ms + HOUR_MS) // steps) * steps)
+
+
+def _cuts(count: int, *keys: Places) -> list[slice]:
+    """Spans of equal keys, which stand together."""
+    if not count:
+        return []
+    changes = np.zeros(count - 1, dtype=bool)
+    for key in keys:
+        changes |= key[1:] != key[:-1]
+    edges = [0, *(np.flatnonzero(changes) + 1).tolist(), count]
+    return [slice(begin, end) for begin, end in pairwise(edges)]
+
+
+def _runs(chosen: Selections, near: IntArray, *, together: bool) -> Iterator[IntArray]:
+    """Selections that are decided on one series of candles, each ascending in time."""
+    if not together:
+        yield from near[:, None]
+        return
+    sets = len(chosen.texts["parameters"])
+    _, run_of = np.unique(chosen.strategy[near].astype(np.int64) * sets + chosen.parameters[near], return_inverse=True)
+    order = np.argsort(run_of, kind="stable")
+    yield from np.split(near[order], np.flatnonzero(np.diff(run_of[order])) + 1)
+
+
+def _joined(parts: list[dict[str, np.ndarray]], chosen: Selections, prices: FloatArray) -> TradeTable:
+    """All parts as one, column by column: each part is given up as it goes in."""
+    columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in COLUMNS if parts}
+    return TradeTable(selections=chosen, prices=prices, **(columns or NO_TRADES))

@@ -8,16 +8,17 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import sqlalchemy as sa
 
 from trading_assets.backtesting.significance import seed_from
-from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.candles import Candles, FloatArray, Funding, IntArray
 from trading_assets.core.errors import DataError, NothingYetError
 from trading_assets.core.models import ContractStatus
 from trading_assets.core.ports import MarketData, PastMarket
@@ -28,8 +29,10 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.ledger.selections import empty_hours
 from trading_assets.ledger.tables import sql_table
+from trading_assets.market.spans import Span
 from trading_assets.market.store import CandleStore
-from trading_assets.reporting.forward_test import Ending, SelectedStrategy
+from trading_assets.reporting.trade_table import Choices, Places, Selections
+from trading_assets.reporting.trades import Ending, SelectedStrategy
 
 
 class FillingReader:
@@ -46,6 +49,16 @@ class FillingReader:
         """See `CandleStore.read`."""
         self._store.fill(self._source, symbol, timeframe, start_ms, end_ms, now_ms=self._now_ms)
         return self._store.read(symbol, timeframe, start_ms, end_ms)
+
+    def missing(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> list[Span]:
+        """Spans of [start_ms, end_ms) that `read` would fetch."""
+        closed_until = min(end_ms, floor_ms(self._now_ms, timeframe.ms))
+        return self._store.missing(symbol, timeframe, start_ms, closed_until, now_ms=self._now_ms)
+
+    def missing_funding(self, symbol: str, start_ms: int, end_ms: int) -> list[Span]:
+        """Spans of [start_ms, end_ms) that `read_funding` would fetch."""
+        until = min(end_ms, self._store.funding_known_until_ms(self._now_ms))
+        return self._store.missing_funding(symbol, start_ms, until, now_ms=self._now_ms)
 
     def read_funding(self, symbol: str, start_ms: int, end_ms: int) -> Funding:
         """See `CandleStore.read_funding`."""
@@ -148,41 +161,83 @@ def endings(source: MarketData | HeldMarket, database: Database, venue: str) -> 
     }
 
 
-def drawn_at_random(
-    database: Database, chosen: Sequence[SelectedStrategy], choices: int
-) -> list[list[SelectedStrategy]]:
+def drawn_at_random(database: Database, chosen: Sequence[SelectedStrategy], choices: int) -> Choices:
     """So many random choices: of each hour as many backtests as were chosen in it, at most one of a coin.
 
     Their results do not matter. A draw depends on its number, the hour and its backtests alone. An hour whose
     backtests are no longer kept gives nothing.
     """
-    if not choices:
-        return []
+    drawn = _Drawn(choices)
     counts = Counter(selection.hour_ms for selection in chosen)
-    drawn: list[list[SelectedStrategy]] = [[] for _ in range(choices)]
-    rows = _backtest_rows(database, sorted(counts))
-    for hour, of_hour in groupby(rows, key=lambda row: row.hour_ms):
-        backtests = list(of_hour)
-        for number, choice in enumerate(drawn):
-            choice.extend(_draw(backtests, counts[hour], ("random choice", hour, number)))
-    return drawn
+    if choices:
+        for rows in _backtest_rows(database, sorted(counts)):
+            drawn.add(rows, counts)
+    return drawn.choices()
 
 
-def _draw(rows: Sequence[SelectedStrategy], count: int, seed: tuple[object, ...]) -> list[SelectedStrategy]:
-    order = np.random.default_rng(seed_from(seed)).permutation(len(rows))
-    of_symbol: dict[str, SelectedStrategy] = {}
+class _Drawn:
+    """Rows that choices have drawn so far, each once, as columns."""
+
+    def __init__(self, choices: int) -> None:
+        self._known: dict[str, dict[str, int]] = {name: {} for name in _TEXTS}
+        self._texts: dict[str, list[Places]] = {name: [] for name in _TEXTS}
+        self._hours, self._prices = list[IntArray](), list[FloatArray]()
+        self._places: list[list[IntArray]] = [[] for _ in range(choices)]
+        self._count = 0
+
+    def add(self, rows: pd.DataFrame, counts: Mapping[int, int]) -> None:
+        """Draw from the rows of some hours, ordered by hour, then as `SelectedStrategy` compares."""
+        hours, symbols = rows["hour_ms"].to_numpy(dtype=np.int64), rows["symbol"].to_numpy()
+        edges = [0, *(np.flatnonzero(np.diff(hours)) + 1).tolist(), len(hours)]
+        picked: list[list[int]] = [[] for _ in self._places]
+        for begin, end in pairwise(edges):
+            if begin == end:
+                continue
+            hour, of_hour = int(hours[begin]), symbols[begin:end].tolist()
+            for number, of_choice in enumerate(picked):
+                seed = ("random choice", hour, number)
+                of_choice += [begin + at for at in _draw(of_hour, counts[hour], seed)]
+        used = np.unique(np.array([at for of_choice in picked for at in of_choice], dtype=np.int64))
+        for of_choice, places in zip(picked, self._places, strict=True):
+            places.append(self._count + np.searchsorted(used, of_choice))
+        self._count += len(used)
+        self._hours.append(hours[used])
+        self._prices.append(rows["max_price"].to_numpy(dtype=np.float64)[used])
+        for name, known in self._known.items():
+            found, texts = pd.factorize(rows[name].to_numpy()[used])
+            place = np.array([known.setdefault(text, len(known)) for text in texts], dtype=np.int32)
+            self._texts[name].append(place[found] if len(found) else found.astype(np.int32))
+
+    def choices(self) -> Choices:
+        """All that was drawn."""
+        none, no_price = np.empty(0, dtype=np.int64), np.empty(0)
+        texts = {
+            name: (np.concatenate([none, *self._texts[name]]).astype(np.int32), list(known))
+            for name, known in self._known.items()
+        }
+        prices = np.concatenate([no_price, *self._prices])
+        selections = Selections.from_columns(np.concatenate([none, *self._hours]), texts, prices)
+        return Choices(selections, [np.concatenate([none, *one]).astype(np.int32) for one in self._places])
+
+
+def _draw(symbols: Sequence[str], count: int, seed: tuple[object, ...]) -> list[int]:
+    """Places of so many rows, one of a coin."""
+    order = np.random.default_rng(seed_from(seed)).permutation(len(symbols))
+    of_symbol: dict[str, int] = {}
     for index in order.tolist():
         if len(of_symbol) == count:
             break
-        of_symbol.setdefault(rows[index].symbol, rows[index])
+        of_symbol.setdefault(symbols[index], index)
     return list(of_symbol.values())
 
 
 _HOURS_AT_ONCE = 24
+_TEXTS = ("symbol", "timeframe", "strategy", "parameters")
 
 
-def _backtest_rows(database: Database, hours: Sequence[int]) -> Iterable[SelectedStrategy]:
-    """Backtests of the hours, ordered by all columns; those that failed are left out. In SQL, or sealed."""
+def _backtest_rows(database: Database, hours: Sequence[int]) -> Iterator[pd.DataFrame]:
+    """Backtests of the hours of a day after another, with the fields of `SelectedStrategy` and ordered by them; those
+    that failed are left out. In SQL, or sealed."""
     scan = sql_table(MARKET_SCAN)
     names = [name for name in SelectedStrategy._fields if name in BACKTEST_RESULTS.columns]
     for start in range(0, len(hours), _HOURS_AT_ONCE):
@@ -191,8 +246,24 @@ def _backtest_rows(database: Database, hours: Sequence[int]) -> Iterable[Selecte
         prices = sa.select(scan.c.hour_ms, scan.c.symbol, scan.c.max_price).where(scan.c.hour_ms.in_(some))
         with database.read() as connection:
             most = {(row.hour_ms, row.symbol): row.max_price for row in connection.execute(prices)}
-        rows = found.loc[found["error"].isna(), names].itertuples(index=False, name=None)
-        yield from sorted(_selection_of_row((*row, most.get((row[0], row[1])))) for row in rows)
+        rows = found.loc[found["error"].isna(), names].astype(dict.fromkeys(_TEXTS, object))
+        if rows.empty:
+            continue
+        keys = zip(rows["hour_ms"].tolist(), rows["symbol"].tolist(), strict=True)
+        known = [most.get(key) for key in keys]
+        rows = rows.assign(max_price=[math.inf if one is None else one for one in known])
+        # Databases do not agree on the order of texts.
+        places = {name: _in_order(rows[name]) for name in _TEXTS}
+        order = np.lexsort((*(places[name] for name in reversed(_TEXTS)), rows["hour_ms"].to_numpy()))
+        yield rows.iloc[order]
+
+
+def _in_order(texts: pd.Series) -> np.ndarray:
+    """Places among the texts that there are, sorted as Python sorts them."""
+    found, known = pd.factorize(texts.to_numpy())
+    ranks = np.empty(len(known), dtype=np.int64)
+    ranks[sorted(range(len(known)), key=known.__getitem__)] = np.arange(len(known))
+    return ranks[found]
 
 
 def _selection_rows(database: Database, table: Table, hours: Sequence[int]) -> Iterable[SelectedStrategy]:

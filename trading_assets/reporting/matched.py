@@ -25,7 +25,7 @@ from trading_assets.backtesting.significance import seed_from
 from trading_assets.core.candles import FloatArray, IntArray
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, WARM_UP_BARS, Timeframe
 from trading_assets.market.loading import CandleReader
-from trading_assets.reporting.forward_test import ForwardTrade, SelectedStrategy
+from trading_assets.reporting.trades import ForwardTrade, SelectedStrategy
 from trading_assets.strategies import indicators
 from trading_assets.strategies.base import Parameters
 from trading_assets.strategies.registry import make_strategy
@@ -210,27 +210,33 @@ def _fill(reader: CandleReader, blocks: Sequence[_Block], costs: Costs, start_ms
             continue
         funding = reader.read_funding(symbol, start_ms, end_ms + 1)
         ranges: dict[int, FloatArray] = {}
+        asked: list[tuple[FloatArray, ...]] = []
+        places: list[tuple[_Block, int, IntArray, IntArray]] = []
         for block, coin, rows in parts:
             stops = _stops([block.trades[row] for row in rows])
             for period, of_period in stops.items():
                 if period not in ranges:
                     ranges[period] = indicators.atr(candles.high, candles.low, candles.close, period) / candles.close
-                places = np.array([rows[at] for at in of_period])
-                bars = np.searchsorted(candles.end_ms, block.times[places])
+                of_trades = np.array([rows[at] for at in of_period])
+                bars = np.searchsorted(candles.end_ms, block.times[of_trades])
                 there = bars < len(candles)
-                there &= candles.end_ms[np.minimum(bars, len(candles) - 1)] == block.times[places]
+                there &= candles.end_ms[np.minimum(bars, len(candles) - 1)] == block.times[of_trades]
                 numbers = np.array(list(of_period.values()))  # direction, stop_atr, reward_risk
                 at_row, at_hour = np.nonzero(there)
                 bar = bars[at_row, at_hour]
                 direction, stop_atr, reward_risk = numbers[at_row].T
-                asked = (candles, funding, bar, direction, ranges[period][bar] * stop_atr, reward_risk)
-                pnl, prices = trades_apart(*asked, costs)
-                gross, _ = trades_apart(*asked, free)
-                risk = ranges[period][bar] * stop_atr * costs.notional
-                size = costs.notional / candles.close[bar]
-                block.results[0, places[at_row], at_hour, coin] = gross / risk
-                block.results[1, places[at_row], at_hour, coin] = pnl / risk
-                block.results[2, places[at_row], at_hour, coin] = pnl / (size * prices) * 10_000
+                asked.append((bar, direction, ranges[period][bar] * stop_atr, reward_risk))
+                places.append((block, coin, of_trades[at_row], at_hour))
+        # All of them at once: what is made of the candles before is made once.
+        bar, direction, stop, reward_risk = (np.concatenate(columns) for columns in zip(*asked, strict=True))
+        pnl, prices = trades_apart(candles, funding, bar, direction, stop, reward_risk, costs)
+        gross, _ = trades_apart(candles, funding, bar, direction, stop, reward_risk, free)
+        risk, size = stop * costs.notional, costs.notional / candles.close[bar]
+        results = np.array([gross / risk, pnl / risk, pnl / (size * prices) * 10_000])
+        begin = 0
+        for block, coin, at_trade, at_hour in places:
+            block.results[:, at_trade, at_hour, coin] = results[:, begin : begin + len(at_hour)]
+            begin += len(at_hour)
 
 
 def _stops(trades: Sequence[ForwardTrade]) -> Mapping[int, Mapping[int, tuple[float, float, float]]]:

@@ -26,8 +26,8 @@ from trading_assets.ledger.tables import entry_signals, order_intents
 from trading_assets.market.loading import CandleReader
 from trading_assets.reporting.evidence import evidence
 from trading_assets.reporting.figures import TRADE_COLUMNS, Curve, figures
-from trading_assets.reporting.forward_test import OPEN, last_closes
 from trading_assets.reporting.report import RandomBaseline, Report, Track
+from trading_assets.reporting.trades import OPEN, last_closes
 from trading_assets.reporting.walk_forward import SAME_HOURS, short_range
 
 LIVE, BACKTESTED = "Really traded", "Walk-forward"

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from functools import cached_property, reduce
+from operator import add
 
 import numpy as np
 
@@ -21,15 +23,15 @@ from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, floor_ms
 from trading_assets.ledger.executions import Closing
 from trading_assets.ledger.risk import Cause
-from trading_assets.reporting.forward_test import ForwardTrade
+from trading_assets.reporting.account_walk import HALTED, UNFILLED, Moment, Offered, Walk, walk
+from trading_assets.reporting.forward_test import ForwardTestResult
+from trading_assets.reporting.trade_table import TradeTable
+from trading_assets.reporting.trades import ForwardTrade
 from trading_assets.strategies.declared import as_declared
 from trading_assets.trading.decide.sizing import planned_notional
-from trading_assets.trading.risk.limits import limits, losses_reached
-from trading_assets.trading.risk.pre_trade import Account, Candidate
+from trading_assets.trading.risk.limits import Reached, limits, losses_reached
+from trading_assets.trading.risk.pre_trade import Account, Candidate, Refusal
 from trading_assets.trading.risk.protections import CLOSINGS_BACK_MS, protections
-
-_HALTED = "a limit of loss was reached"
-_UNFILLED = "its price was not reached"
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,62 @@ def simulate_portfolio(
     Args:
         trades: in order of entry, within [start_ms, end_ms].
     """
+    times = _hours(start_ms, end_ms)
+    if not _is_fixed(settings, {one.selection.strategy for one in trades}):
+        return _one_by_one(trades, settings, capital, times)
+    offered = Offered.from_trades(trades)
+    found = walk(offered, settings, capital, times, _Live(offered, settings))
+    return _result([trades[place] for place in found.taken.tolist()], found, times)
+
+
+def simulate_account(
+    tested: ForwardTestResult, table: TradeTable, settings: Settings, capital: float, start_ms: int, end_ms: int
+) -> PortfolioResult:
+    """`simulate_portfolio` with the trades of a table of a forward test, in order of entry."""
+    times = _hours(start_ms, end_ms)
+    if not _is_fixed(settings, set(table.selections.texts["strategy"])):
+        return _one_by_one(tested.detailed(table).trades(), settings, capital, times)
+    offered = Offered.from_table(table)
+    found = walk(offered, settings, capital, times, _Live(offered, settings))
+    return _result(TakenTrades(tested, table.take(found.taken)), found, times)
+
+
+class TakenTrades(Sequence[ForwardTrade]):
+    """Trades of a table, found when they are asked for: of most accounts nobody asks."""
+
+    def __init__(self, tested: ForwardTestResult, table: TradeTable) -> None:
+        self._tested, self._table = tested, table
+
+    @cached_property
+    def _trades(self) -> list[ForwardTrade]:
+        return self._tested.detailed(self._table).trades()
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, at):  # type: ignore[no-untyped-def]
+        return self._trades[at]
+
+
+def _hours(start_ms: int, end_ms: int) -> IntArray:
+    return np.arange(start_ms, end_ms + 1, HOUR_MS, dtype=np.int64)
+
+
+def _is_fixed(settings: Settings, strategies: Iterable[str]) -> bool:
+    """Whether the size of a position depends on nothing that the account did."""
+    return all(as_declared(settings, strategy).size_by == "fixed" for strategy in strategies)
+
+
+def _result(taken: Sequence[ForwardTrade], found: Walk, times: IntArray) -> PortfolioResult:
+    halts = [Halt(*halt) for halt in found.halts]
+    return PortfolioResult(taken, found.refused, halts, times, found.equity, found.exposure)
+
+
+def _one_by_one(trades: Sequence[ForwardTrade], settings: Settings, capital: float, times: IntArray) -> PortfolioResult:
+    """The same without compiled code, for accounts that size their positions: each decision is a live function's."""
     account = _SimulatedAccount(settings, capital)
-    times = np.arange(start_ms, end_ms + 1, HOUR_MS, dtype=np.int64)
     equity, exposure = np.empty(len(times)), np.empty(len(times))
-    equity[0], exposure[0] = account.mark(start_ms)
+    equity[0], exposure[0] = account.mark(int(times[0]))
     waiting = iter(trades)
     coming = next(waiting, None)
     for index, hour in enumerate(times.tolist()[1:], start=1):
@@ -83,6 +137,43 @@ def simulate_portfolio(
             coming = next(waiting, None)
         equity[index], exposure[index] = account.mark(hour)
     return PortfolioResult(account.taken, account.refused, account.halts, times, equity, exposure)
+
+
+@dataclass(frozen=True)
+class _Live:
+    """The live functions at a moment of a walk, see `account_walk.Live`."""
+
+    offered: Offered
+    settings: Settings
+
+    def refusal(self, place: int, moment: Moment) -> str | None:
+        """See `account_walk.Live`."""
+        trade = self.offered.trade(place)
+        found = _refused(trade, self._account(moment), self.settings, moment.time_ms, moment.equity, moment.peak)
+        return found[0].gate if found else None
+
+    def losses(self, moment: Moment) -> tuple[str, str] | None:
+        """See `account_walk.Live`."""
+        account = self._account(moment)
+        reached = losses_reached(
+            _decimal(moment.equity),
+            account.realised_today(moment.time_ms),
+            _decimal(moment.peak),
+            settings=self.settings,
+        )
+        worst = _worst(reached)
+        return None if worst is None else (worst.cause.value, worst.found)
+
+    def _account(self, moment: Moment) -> _SimulatedAccount:
+        open_ = [self.offered.trade(place) for place in moment.open]
+        account = _SimulatedAccount(self.settings, 0.0, open={trade.selection.symbol: trade for trade in open_})
+        account.closings = [_closing(self.offered.trade(place)) for place in moment.closed]
+        return account
+
+
+def _worst(reached: Sequence[Reached]) -> Reached | None:
+    """Of two limits the drawdown is the one that a person must accept."""
+    return max(reached, key=lambda one: one.cause is Cause.DRAWDOWN, default=None)
 
 
 @dataclass
@@ -98,7 +189,7 @@ class _SimulatedAccount:
 
     def __post_init__(self) -> None:
         self._ends: list[tuple[int, str]] = []
-        self._closings: list[Closing] = []
+        self.closings: list[Closing] = []
         self._cash = self._peak = self.capital
         self._last_exit: dict[str, int] = {}
         self._last_signal: dict[tuple[str, str], int] = {}
@@ -119,7 +210,7 @@ class _SimulatedAccount:
         if trade.is_filled:
             self.taken.append(trade)
         else:  # known only to us: the account keeps its coin until then
-            self.refused[_UNFILLED] += 1
+            self.refused[UNFILLED] += 1
         self.open[trade.selection.symbol] = trade
         if trade.closed:
             heapq.heappush(self._ends, (trade.exit_ms, trade.selection.symbol))
@@ -148,7 +239,7 @@ class _SimulatedAccount:
         equity = self._equity(now)
         self._peak = max(self._peak, equity)
         held = (trade for trade in self.open.values() if trade.holds_at(now))
-        return equity, sum(trade.size * trade.mark_at(now) for trade in held)
+        return equity, _total(trade.size * trade.mark_at(now) for trade in held)
 
     def _close_until(self, now: int) -> None:
         while self._ends and self._ends[0][0] <= now:
@@ -159,11 +250,11 @@ class _SimulatedAccount:
                 continue
             self._cash += trade.pnl
             self._closed += 1
-            self._closings.append(_closing(trade))
+            self.closings.append(_closing(trade))
 
     def _equity(self, now: int) -> float:
         """A trade that the end of the range finds open is worth there what the engine says, its funding included."""
-        return self._cash + sum(
+        return self._cash + _total(
             trade.pnl if now >= trade.exit_ms else trade.open_gain(now) for trade in self.open.values()
         )
 
@@ -179,10 +270,8 @@ class _SimulatedAccount:
             if self.halts[-1].cause == Cause.DRAWDOWN.value:
                 self._peak = self._equity(now)
         equity, peak = _decimal(self._equity(now)), _decimal(self._peak)
-        reached = losses_reached(equity, self._realised_today(now), peak, settings=self.settings)
-        if reached:
-            # Of two limits the drawdown is the one that a person must accept.
-            worst = max(reached, key=lambda one: one.cause is Cause.DRAWDOWN)
+        worst = _worst(losses_reached(equity, self.realised_today(now), peak, settings=self.settings))
+        if worst is not None:
             self.halts.append(Halt(now, worst.cause.value, worst.found))
             self._halted_until = floor_ms(now, DAY_MS) + DAY_MS
             self._cancel_waiting(now)
@@ -194,15 +283,15 @@ class _SimulatedAccount:
             trade = self.open.pop(symbol)
             if trade.is_filled:
                 self.taken.remove(trade)
-                self.refused[_HALTED] += 1
+                self.refused[HALTED] += 1
         if waiting:
             self._ends = [one for one in self._ends if one[1] not in waiting]
             heapq.heapify(self._ends)
 
-    def _realised_today(self, now: int) -> Decimal:
+    def realised_today(self, now: int) -> Decimal:
         since = floor_ms(now, DAY_MS)
         total = Decimal(0)
-        for closing in reversed(self._closings):
+        for closing in reversed(self.closings):
             if closing.closed_ms < since:
                 break
             total += closing.pnl
@@ -219,42 +308,18 @@ class _SimulatedAccount:
             return "too soon after the strategy's last signal"
         self._last_signal[key] = now
         if now < self._halted_until:
-            return _HALTED
+            return HALTED
         if len(self.open) >= self.settings.max_positions:
             return "positions"  # the first of the limits that can be met here, without asking for all of them
-        candidate = Candidate(
-            selection.symbol,
-            selection.strategy,
-            trade.confidence,
-            _decimal(trade.entry_price),
-            selection.hour_ms,
-            now,
-            notional=None
-            if as_declared(self.settings, selection.strategy).size_by == "fixed"
-            else _decimal(trade.size * trade.entry_price),
-        )
-        found = limits(candidate, self._account(now, selection.strategy), self.settings, now)
-        found += protections(selection.symbol, self._recent_closings(now), self.settings, now)
+        found = _refused(trade, self, self.settings, now, self._equity(now), self._peak)
         return found[0].gate if found else None
 
-    def _recent_closings(self, now: int) -> Sequence[Closing]:
-        while self._closings and self._closings[0].closed_ms < now - CLOSINGS_BACK_MS:
-            self._closings.pop(0)
-        return self._closings
+    def recent_closings(self, now: int) -> Sequence[Closing]:
+        while self.closings and self.closings[0].closed_ms < now - CLOSINGS_BACK_MS:
+            self.closings.pop(0)
+        return self.closings
 
-    def _account(self, now: int, strategy: str) -> Account:
-        equity = _decimal(self._equity(now))
-        return Account(
-            wallet=Wallet(equity, equity, equity, Decimal(0), Decimal(0), Decimal(0)),
-            positions=tuple(self._position(trade, now) for trade in self.open.values()),
-            occupied=frozenset(self.open),
-            realised_today=self._realised_today(now),
-            peak_equity=_decimal(self._peak),
-            reconciled_ms=now,
-            active_strategies=frozenset({strategy}),
-        )
-
-    def _position(self, trade: ForwardTrade, now: int) -> Position:
+    def position(self, trade: ForwardTrade, now: int) -> Position:
         entry, mark, zero = _decimal(trade.entry_price), _decimal(trade.mark_at(now)), Decimal(0)
         return Position(
             symbol=trade.selection.symbol,
@@ -272,6 +337,41 @@ class _SimulatedAccount:
             opened_ms=trade.entry_ms,
             updated_ms=now,
         )
+
+
+def _refused(
+    trade: ForwardTrade, account: _SimulatedAccount, settings: Settings, now: int, equity: float, peak: float
+) -> list[Refusal]:
+    """What the live functions have against a trade, with what the account knows now."""
+    selection = trade.selection
+    candidate = Candidate(
+        selection.symbol,
+        selection.strategy,
+        trade.confidence,
+        _decimal(trade.entry_price),
+        selection.hour_ms,
+        now,
+        notional=None
+        if as_declared(settings, selection.strategy).size_by == "fixed"
+        else _decimal(trade.size * trade.entry_price),
+    )
+    worth = _decimal(equity)
+    known = Account(
+        wallet=Wallet(worth, worth, worth, Decimal(0), Decimal(0), Decimal(0)),
+        positions=tuple(account.position(one, now) for one in account.open.values()),
+        occupied=frozenset(account.open),
+        realised_today=account.realised_today(now),
+        peak_equity=_decimal(peak),
+        reconciled_ms=now,
+        active_strategies=frozenset({selection.strategy}),
+    )
+    found = limits(candidate, known, settings, now)
+    return found + protections(selection.symbol, account.recent_closings(now), settings, now)
+
+
+def _total(values: Iterable[float]) -> float:
+    """A sum from left to right, as compiled code adds: `sum` of newer Pythons rounds in another way."""
+    return reduce(add, values, 0.0)
 
 
 def _closing(trade: ForwardTrade) -> Closing:

@@ -12,7 +12,7 @@ from trading_assets.core.candles import FloatArray, IntArray
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe
 from trading_assets.market.loading import CandleReader
 from trading_assets.reporting.estimates import MIN_DAYS, MIN_TRADES, Estimate, floor_of, mean_by_day
-from trading_assets.reporting.forward_test import OPEN
+from trading_assets.reporting.trades import OPEN
 
 TREND_DAYS = 30
 VOLATILITY_HOURS = 24

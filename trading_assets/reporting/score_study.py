@@ -19,7 +19,8 @@ from trading_assets.backtesting import metrics
 from trading_assets.backtesting.significance import seed_from
 from trading_assets.core.candles import FloatArray
 from trading_assets.core.timeframes import DAY_MS, Timeframe
-from trading_assets.reporting.forward_test import ForwardTestResult, SelectedStrategy
+from trading_assets.reporting.forward_test import ForwardTestResult
+from trading_assets.reporting.trades import SelectedStrategy
 
 PERMUTATIONS = 999
 MIN_PAIRS, MIN_COINS, MIN_DAYS = 50, 5, 10

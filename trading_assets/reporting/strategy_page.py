@@ -12,8 +12,8 @@ import pandas as pd
 
 from trading_assets.core.timeframes import iso
 from trading_assets.reporting.charts import Charts, pnl_bars
-from trading_assets.reporting.forward_test import OPEN
 from trading_assets.reporting.markup import NONE, document, section
+from trading_assets.reporting.trades import OPEN
 
 MIN_TRADES = 20
 """A group of fewer closed trades is marked: its mean says little."""

@@ -13,8 +13,8 @@ from trading_assets.core.errors import StrategyError
 from trading_assets.core.timeframes import Timeframe, floor_ms, iso
 from trading_assets.market.loading import CandleReader
 from trading_assets.market.spans import union
-from trading_assets.reporting.forward_test import OPEN
 from trading_assets.reporting.trade_chart import ChartPage, ChartSeries, ChartTrade, chart_page
+from trading_assets.reporting.trades import OPEN
 from trading_assets.strategies.registry import make_strategy
 
 BEFORE, AFTER = 80, 30

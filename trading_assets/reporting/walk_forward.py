@@ -12,26 +12,20 @@ import numpy as np
 
 from trading_assets.backtesting.costs import costs_from, declared_entries
 from trading_assets.backtesting.engine import COST_MODELS, FLAT, LIQUIDITY, STRESS, Costs
-from trading_assets.backtesting.run import production_engine
+from trading_assets.core.candles import IntArray
 from trading_assets.core.models import EntryOrder
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms, iso
 from trading_assets.market.loading import CandleReader
 from trading_assets.market.store import Progress
 from trading_assets.reporting.evidence import evidence
-from trading_assets.reporting.figures import Curve, Figures, figures, trades_frame
-from trading_assets.reporting.forward_test import (
-    DELISTED,
-    NO_ENDINGS,
-    Ending,
-    ForwardTestResult,
-    SelectedStrategy,
-    last_closes,
-    run_forward_tests,
-)
+from trading_assets.reporting.figures import Curve, Figures, figures, trades_frame, tried_frame
+from trading_assets.reporting.forward_test import ForwardTestResult, run_forward_tests
 from trading_assets.reporting.matched import DRAWS, matched_benchmark
-from trading_assets.reporting.portfolio_simulation import PortfolioResult, simulate_portfolio
+from trading_assets.reporting.portfolio_simulation import PortfolioResult, simulate_account
 from trading_assets.reporting.report import RandomBaseline, Report, Track
+from trading_assets.reporting.trade_table import Choices, Selections, TradeTable
+from trading_assets.reporting.trades import DELISTED, NO_ENDINGS, Ending, SelectedStrategy, last_closes
 from trading_assets.strategies.declared import as_declared
 
 SELECTED, RANDOM, HOLDING = "Selected", "Random choice (median)", "Holding BTC"
@@ -47,7 +41,7 @@ BAND_PCT = (5, 95)
 def walk_forward(
     reader: CandleReader,
     chosen: Sequence[SelectedStrategy],
-    drawn: Sequence[Sequence[SelectedStrategy]],
+    drawn: Choices | Sequence[Sequence[SelectedStrategy]],
     settings: Settings,
     *,
     start_ms: int | None = None,
@@ -76,42 +70,51 @@ def walk_forward(
     end_ms = as_of_ms(hours[-1]) + HOUR_MS if end_ms is None else end_ms
     capital = float(settings.report_capital) if capital is None else capital
     costs = walk_forward_costs(settings)
+    drawn = drawn if isinstance(drawn, Choices) else Choices.from_rows(drawn)
     forward_test = partial(
         run_forward_tests,
         reader,
         end_ms=end_ms,
         min_confidence=settings.min_confidence,
-        engine=production_engine(),
         costs=costs,
         entered_by=declared_entries(settings),
         endings=endings,
-        progress=progress,
     )
     models = [model for model in COST_MODELS if model != settings.cost_model]
-    tested = forward_test(chosen, also=[costs.under(model) for model in models])
-    portfolio = simulate_portfolio(tested.of(chosen, unfilled=True), settings, capital, start_ms, end_ms)
-    # Backtests are kept for a shorter time than selections: what is compared is compared in the same hours.
-    drawn_hours = {one.hour_ms for choice in drawn for one in choice}
-    same = [selection for selection in chosen if selection.hour_ms in drawn_hours]
-    at_random, compared = list[PortfolioResult](), portfolio
-    tried = trades_frame([])
-    if same:
-        by_chance = forward_test({one for choice in drawn for one in choice}, together=True)
-        tried = trades_frame(by_chance.of(by_chance.trades))
-        at_random = [
-            simulate_portfolio(by_chance.of(choice, unfilled=True), settings, capital, start_ms, end_ms)
-            for choice in drawn
-        ]
-        if len(same) < len(chosen):
-            compared = simulate_portfolio(tested.of(same, unfilled=True), settings, capital, start_ms, end_ms)
-    beside = [_track(SAME_HOURS, compared)] if compared is not portfolio else []
-    beside += [_track(RANDOM, _median(at_random))] if at_random else []
-    holding = holding_btc(reader, portfolio, costs)
+    selections = Selections.from_rows(dict.fromkeys(chosen))
+    tested = forward_test(selections, also=[costs.under(model) for model in models], progress=progress)
+
+    def account(of: ForwardTestResult, table: TradeTable, rows: IntArray) -> PortfolioResult:
+        return simulate_account(of, table.take(table.signals(rows)), settings, capital, start_ms, end_ms)
+
+    every = np.arange(len(tested.table))
+    portfolio = account(tested, tested.table, every)
     main = _track(SELECTED, portfolio)
     by_model: dict[str, Figures] = {settings.cost_model: main.figures}
-    for model, of_model in zip(models, tested.also, strict=True):
-        account = simulate_portfolio(of_model.of(chosen, unfilled=True), settings, capital, start_ms, end_ms)
-        by_model[model] = _track(model, account).figures
+    for model, table in zip(models, tested.also, strict=True):
+        by_model[model] = _track(model, account(tested, table, every)).figures
+    # Backtests are kept for a shorter time than selections: what is compared is compared in the same hours.
+    drawn_hours = set(np.unique(drawn.selections.hour_ms).tolist())
+    compared = portfolio
+    if drawn_hours and not drawn_hours.issuperset(hours):
+        same = tested.followed[np.isin(selections.hour_ms, list(drawn_hours))]
+        compared = account(tested, tested.table, tested.table.rows_of(same[same >= 0]))
+    facts = _facts(chosen, hours, tested, capital, settings, known_rules, empty)
+    failures = sorted({f"{one.strategy}: {reason}" for one, reason in tested.failures.items()})
+    del tested
+    at_random, tried = list[PortfolioResult](), trades_frame([])
+    if drawn_hours:
+        by_chance = forward_test(drawn.selections, together=True, details=False, progress=progress)
+        table = by_chance.table
+        at_random = [
+            account(by_chance, table, table.rows_of(followed[followed >= 0]))
+            for followed in (by_chance.followed[places] for places in drawn.places)
+        ]
+    beside = [_track(SAME_HOURS, compared)] if compared is not portfolio else []
+    if at_random:
+        beside.append(_track(RANDOM, _median(at_random)))
+        tried = tried_frame(table.take(table.signals(np.arange(len(table)))))
+    holding = holding_btc(reader, portfolio, costs)
     return Report(
         kind="walk_forward",
         title="Walk-forward",
@@ -124,13 +127,13 @@ def walk_forward(
         under_costs={model: by_model[model] for model in COST_MODELS},
         matched=matched_benchmark(reader, portfolio.taken, chosen, costs, start_ms, end_ms),
         facts={
-            **_facts(chosen, hours, tested, capital, settings, known_rules, empty),
+            **facts,
             **({"prices": prices} if prices else {}),
         },
         refused=dict(sorted(portfolio.refused.items(), key=lambda item: (-item[1], item[0]))),
         notes=[
             *short_range(start_ms, end_ms),
-            *_notes(portfolio, tested, chosen, len(hours), len(drawn_hours) if drawn else None, holding),
+            *_notes(portfolio, failures, len(hours), len(drawn_hours) if len(drawn) else None, holding),
             *_delisted(portfolio, chosen, endings, start_ms, end_ms),
         ],
         assumptions=_assumptions(settings, {one.strategy for one in chosen}),
@@ -200,7 +203,7 @@ def _facts(
         "hours followed": f"{len(hours):,} of {span:,}" + (f"; {empty:,} more chose no coin" if empty else ""),
         "selections": f"{len(chosen):,}",
         "coins": f"{len({selection.symbol for selection in chosen}):,}",
-        "signals": f"{len(tested.of(chosen, unfilled=True)):,}",
+        "signals": f"{len(tested.table.signals(np.arange(len(tested.table)))):,}",
         "opening equity": f"${capital:,.0f}",
         "size of a position": _size(settings),
         "tick, lot, leverage": f"of their own time in {len(known_rules):,} of {len(hours):,} hours, else assumed",
@@ -209,16 +212,13 @@ def _facts(
 
 def _notes(
     portfolio: PortfolioResult,
-    tested: ForwardTestResult,
-    chosen: Sequence[SelectedStrategy],
+    failures: Sequence[str],
     hours: int,
     drawn_hours: int | None,
     holding: Curve | None,
 ) -> list[str]:
     notes = [f"{iso(halt.time_ms)}: no entry until 00:00 UTC, {halt.cause}: {halt.found}." for halt in portfolio.halts]
-    of_chosen = set(chosen)
-    failed = sorted({f"{one.strategy}: {reason}" for one, reason in tested.failures.items() if one in of_chosen})
-    notes += [f"A selection could not be followed. {reason}" for reason in failed]
+    notes += [f"A selection could not be followed. {reason}" for reason in failures]
     if drawn_hours is not None and drawn_hours < hours:
         notes.append(
             f"The backtests of {hours - drawn_hours:,} of {hours:,} hours are no longer kept, so nothing could be "

@@ -17,7 +17,6 @@ import pandas as pd
 
 from trading_assets.backtesting.costs import declared_entries
 from trading_assets.backtesting.overfitting import DrawdownPaths
-from trading_assets.backtesting.run import production_engine
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.errors import DataError
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, floor_ms, iso
@@ -27,10 +26,11 @@ from trading_assets.reporting.answers import Answer, answers
 from trading_assets.reporting.build import Sources, make_walk_forward
 from trading_assets.reporting.estimates import drawdowns_of
 from trading_assets.reporting.figures import Figures, trades_frame
-from trading_assets.reporting.forward_test import SelectedStrategy, run_forward_tests
+from trading_assets.reporting.forward_test import run_forward_tests
 from trading_assets.reporting.page import render
 from trading_assets.reporting.report import Report
 from trading_assets.reporting.trade_book import trade_book
+from trading_assets.reporting.trades import SelectedStrategy
 from trading_assets.reporting.walk_forward import walk_forward_costs
 from trading_assets.research.frames import Moment, times, to_moment_ms, to_timeframe
 from trading_assets.research.loading import source_or_home
@@ -140,7 +140,6 @@ def forward_test(
         chosen,
         end_ms=max(one.end_ms for one in chosen) if end is None else to_moment_ms(end),
         min_confidence=settings.min_confidence,
-        engine=production_engine(),
         costs=walk_forward_costs(settings),
         entered_by=declared_entries(settings),
         endings=_sources_of(read_of, None).endings() if isinstance(read_of, Home) else {},

@@ -22,8 +22,8 @@ from trading_assets.market.loading import resample
 from trading_assets.market.quality import QualityLimits
 from trading_assets.market.stages import fill_candles, scan_hours
 from trading_assets.market.store import CandleStore
-from trading_assets.reporting.forward_test import SelectedStrategy
 from trading_assets.reporting.load import FillingReader, endings
+from trading_assets.reporting.trades import SelectedStrategy
 from trading_assets.reporting.walk_forward import walk_forward
 from trading_assets.trading.binding import require_market
 from trading_assets.venues import open_candle_stream, open_exchange, open_market_data

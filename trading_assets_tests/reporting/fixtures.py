@@ -10,12 +10,12 @@ from functools import lru_cache
 import numpy as np
 
 from trading_assets.backtesting.engine import Costs, LimitEntry
-from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.core.candles import Candles, Funding
 from trading_assets.core.settings import Settings
 from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms
 from trading_assets.market.loading import CandleReader
-from trading_assets.reporting.forward_test import ForwardTestResult, SelectedStrategy, run_forward_tests
+from trading_assets.reporting.forward_test import ForwardTestResult, run_forward_tests
+from trading_assets.reporting.trades import SelectedStrategy
 from trading_assets.simulator.market.reader import MarketReader
 from trading_assets.simulator.market.seeded import SeededMarket
 
@@ -68,7 +68,6 @@ def forward_tested(
         chosen,
         end_ms=end_ms,
         min_confidence=60.0,
-        engine=KernelEngine(),
         costs=costs,
         together=together,
         entered_by=entered_by or {},

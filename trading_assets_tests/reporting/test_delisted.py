@@ -11,23 +11,15 @@ from trading_assets.core.timeframes import HOUR_MS, Timeframe, as_of_ms
 from trading_assets.ledger import deliveries
 from trading_assets.ledger.database import Database
 from trading_assets.market.loading import CandleReader
-from trading_assets.reporting.forward_test import (
-    DELISTED,
-    NO_ENDINGS,
-    OPEN,
-    Ending,
-    ForwardTrade,
-    SelectedStrategy,
-    run_forward_tests,
-)
+from trading_assets.reporting.forward_test import run_forward_tests
 from trading_assets.reporting.load import endings
+from trading_assets.reporting.trades import DELISTED, NO_ENDINGS, OPEN, Ending, ForwardTrade, SelectedStrategy
 from trading_assets.reporting.walk_forward import walk_forward
 from trading_assets_tests.fakes import an_instrument
 from trading_assets_tests.reporting.fixtures import (
     COSTS,
     HOUR,
     UNLIMITED,
-    KernelEngine,
     SeededSource,
     market,
     selections,
@@ -57,9 +49,7 @@ class Cut:
 
 def trades(chosen: list[SelectedStrategy], reader: CandleReader, ending: Ending | None) -> list[ForwardTrade]:
     endings = NO_ENDINGS if ending is None else {COIN: ending}
-    tested = run_forward_tests(
-        reader, chosen, end_ms=END, min_confidence=0, engine=KernelEngine(), costs=COSTS, endings=endings
-    )
+    tested = run_forward_tests(reader, chosen, end_ms=END, min_confidence=0, costs=COSTS, endings=endings)
     assert not tested.failures
     return tested.of(chosen)
 

@@ -23,14 +23,14 @@ from trading_assets.core.strategy_data import StrategyData
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, LIVE_BARS, Timeframe, as_of_ms, floor_ms
 from trading_assets.ledger.evaluations import Evaluation
 from trading_assets.market.loading import load_strategy_data
-from trading_assets.reporting.forward_test import SelectedStrategy
+from trading_assets.reporting.trades import SelectedStrategy
 from trading_assets.strategies.base import Strategy
 from trading_assets.strategies.registry import make_strategy
 from trading_assets.trading.decide.entry import Signal, decide, signal_id
 from trading_assets.trading.parity.compare import Outcome
 from trading_assets.trading.parity.day import LiveDay, compare_day
 from trading_assets_tests.fakes import an_instrument
-from trading_assets_tests.reporting.fixtures import HOUR, KernelEngine, forward_tested, market, settings
+from trading_assets_tests.reporting.fixtures import HOUR, forward_tested, market, settings
 
 SETTINGS = settings()
 DAY = floor_ms(HOUR, DAY_MS)
@@ -111,7 +111,6 @@ def by_parity(chosen: Sequence[SelectedStrategy], found: dict[str, Signal]) -> p
         ticks={"ETHUSDT": Decimal(an_instrument("ETHUSDT").tick_size)},
         load_decided=load_decided,
         load_held=load_held,
-        engine=KernelEngine(),
     )
 
 

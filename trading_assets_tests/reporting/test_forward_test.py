@@ -11,7 +11,7 @@ import pytest
 from trading_assets.backtesting.engine import LimitEntry
 from trading_assets.core.models import EntryOrder
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
-from trading_assets.reporting.forward_test import OPEN, STOP, TARGET, ForwardTrade, SelectedStrategy
+from trading_assets.reporting.trades import OPEN, STOP, TARGET, ForwardTrade, SelectedStrategy
 from trading_assets_tests.reporting.fixtures import COSTS, HOUR, Poisoned, forward_tested, market, selections
 
 COINS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")

@@ -10,8 +10,8 @@ import pytest
 from trading_assets.backtesting.engine import Column
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
-from trading_assets.reporting.forward_test import ForwardTrade, SelectedStrategy
 from trading_assets.reporting.matched import MatchedBenchmark, matched_benchmark, share_interval
+from trading_assets.reporting.trades import ForwardTrade, SelectedStrategy
 from trading_assets.strategies import indicators
 from trading_assets_tests.reporting.fixtures import COSTS, HOUR, forward_tested, market, selections
 

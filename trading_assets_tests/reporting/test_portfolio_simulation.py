@@ -11,16 +11,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS
-from trading_assets.reporting.forward_test import (
-    DROPPED,
-    OPEN,
-    STOP,
-    TARGET,
-    ForwardTrade,
-    SelectedStrategy,
-    whole_hours,
-)
 from trading_assets.reporting.portfolio_simulation import PortfolioResult, simulate_portfolio
+from trading_assets.reporting.trades import DROPPED, OPEN, STOP, TARGET, ForwardTrade, SelectedStrategy, whole_hours
 from trading_assets_tests.reporting.fixtures import UNLIMITED, settings
 
 START = 1_772_409_600_000

@@ -14,8 +14,8 @@ from trading_assets.core.settings import load_settings
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, Timeframe
 from trading_assets.ledger import deliveries
 from trading_assets.ledger.database import Database
-from trading_assets.reporting.forward_test import Ending
 from trading_assets.reporting.load import endings
+from trading_assets.reporting.trades import Ending
 from trading_assets.simulator.__main__ import parser
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread

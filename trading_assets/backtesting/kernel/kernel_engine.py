@@ -54,7 +54,7 @@ def _simulate(column: Column, costs: Costs) -> Trades:
         prices.payments_by,
         np.array(column.stop_fraction, dtype=np.float64),
         float(column.reward_risk),
-        _numbers(costs),
+        cost_numbers(costs),
         slips,
         entries,
         ends,
@@ -111,7 +111,7 @@ def _simulate_with_exits(column: Column, prices: Prices, long: BoolArray, short:
         prices.payments_by,
         np.array(column.stop_fraction, dtype=np.float64),
         float(column.reward_risk),
-        _numbers(costs),
+        cost_numbers(costs),
         slips,
         rules,
         *([] if entry_rule is None else [entry_rule.numbers]),
@@ -215,7 +215,7 @@ def trades_apart(
         prices.close[0],
         prices.paid[0],
         prices.payments_by,
-        _numbers(costs),
+        cost_numbers(costs),
         slips,
         np.empty((1, 1, RECORD_FIELDS)),
         pnl,
@@ -223,7 +223,7 @@ def trades_apart(
     return pnl, candles.close[bars] * (1 + direction * (slips[bars] if costs.liquidity else costs.slippage))
 
 
-def _numbers(costs: Costs) -> tuple[float, ...]:
-    """`costs` of the compiled loops; the capital is that of one trade."""
+def cost_numbers(costs: Costs) -> tuple[float, ...]:
+    """Return `costs` of the compiled loops; the capital is that of one trade."""
     numbers = (costs.fee, costs.slippage, costs.notional, costs.notional, costs.liquidation, costs.stop_overshoot)
     return tuple(map(float, numbers))

@@ -26,7 +26,7 @@ from trading_assets.ledger.strategies import seed_registry
 from trading_assets.ledger.tables import entry_signals, order_intents, partition_writes, signal_evaluations, sql_table
 from trading_assets.market.store import CandleStore
 from trading_assets.reporting.build import Sources, make_performance
-from trading_assets.reporting.forward_test import OPEN
+from trading_assets.reporting.trades import OPEN
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
