@@ -36,17 +36,33 @@ _DEFAULT_COINS = 80
 
 
 def backfill(
-    days: int, symbols: int, stores: Stores = SQLITE, processes: int = 1, *, held: bool = False
+    days: int,
+    symbols: int,
+    stores: Stores = SQLITE,
+    processes: int = 1,
+    *,
+    held: bool = False,
+    walk_forward: bool = False,
 ) -> dict[str, Any]:
     """A backfill of so many days, from scan to selections, in so many processes.
 
     Args:
         held: the candles are there, so that nothing is fetched; else the candle store is empty.
+        walk_forward: the report of these days is made after it, in another process.
 
     Raises:
         StorageError: the run failed; the message has its last words.
     """
-    (report,) = _runs([(END_MS - days * 24 * HOUR_MS, days * 24)], symbols, stores, processes, held=held)
+    coins = _coins(symbols)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        environment = measured_environment(home, symbols, coins, stores)
+        with standing_exchange(home, coins, END_MS + _SECONDS_AFTER * 1000) as exchange:
+            first_ms = END_MS - days * 24 * HOUR_MS
+            report = _run(first_ms, days * 24, processes, held, environment, exchange)
+            if walk_forward:
+                module, asked = "trading_assets.bench.report_process", (first_ms, END_MS - HOUR_MS)
+                report["report"] = run_measured(module, *asked, environment=environment, timeout_s=_LONGEST_S)
     return report
 
 
@@ -56,7 +72,12 @@ def hour(symbols: int) -> dict[str, Any]:
     Raises:
         StorageError: a run failed; the message has its last words.
     """
-    first, following = _runs([(END_MS - 2 * HOUR_MS, 1), (END_MS - HOUR_MS, 1)], symbols)
+    coins = _coins(symbols)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        environment = measured_environment(home, symbols, coins)
+        with standing_exchange(home, coins, END_MS + _SECONDS_AFTER * 1000) as exchange:
+            first, following = (_run(END_MS - back * HOUR_MS, 1, 1, False, environment, exchange) for back in (2, 1))
     return {"first": first, "next": following}
 
 
@@ -78,15 +99,19 @@ def table(report: dict[str, Any], title: str) -> Table:
     return shown
 
 
-def _runs(
-    runs: list[tuple[int, int]], symbols: int, stores: Stores = SQLITE, processes: int = 1, *, held: bool = False
-) -> list[dict[str, Any]]:
-    coins = _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else MAX_COINS
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        environment = measured_environment(home, symbols, coins, stores)
-        with standing_exchange(home, coins, END_MS + _SECONDS_AFTER * 1000) as exchange:
-            return [_run(first_ms, hours, processes, held, environment, exchange) for first_ms, hours in runs]
+def report_line(report: dict[str, Any]) -> str:
+    """What the report of a backfill took, for a person."""
+    files = ", ".join(f"{name} {size:,.1f}" for name, size in report["files_mb"].items())
+    return (
+        f"its walk-forward report: {report['wall_s']:.0f} s of wall time, {report['cpu_s']:.0f} s of CPU and "
+        f"{report['start_up_cpu_s']:.1f} s to start, peak {report['peak_mb']:,} MB; {report['trades']:,} trades; "
+        f"MB: {files}"
+    )
+
+
+def _coins(symbols: int) -> int:
+    """How many coins the market of a measurement has."""
+    return _DEFAULT_COINS if symbols <= _DEFAULT_COINS // 2 else MAX_COINS
 
 
 def _run(

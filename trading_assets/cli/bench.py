@@ -382,6 +382,7 @@ def launches(samples: int, broker: str, as_json: bool) -> None:
 @click.option("--days", default=30, show_default=True, type=click.IntRange(1, 366), help="Length of the range.")
 @click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Coins kept of each scan.")
 @click.option("--held", is_flag=True, help="The candles are there; they are fetched before time is taken.")
+@click.option("--report", "walk_forward", is_flag=True, help="Make the walk-forward report of it, too.")
 @click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 64), help="Runs at once.")
 @click.option("--dagster-url", help="Keep Dagster's history in this empty PostgreSQL database; default: SQLite.")
 @click.option("--database-url", help="Keep the ledger in this empty PostgreSQL database; default: SQLite.")
@@ -390,6 +391,7 @@ def backfill(
     days: int,
     symbols: int,
     held: bool,
+    walk_forward: bool,
     processes: int,
     dagster_url: str | None,
     database_url: str | None,
@@ -399,11 +401,14 @@ def backfill(
     from trading_assets.bench import research  # noqa: PLC0415 (imports the server's parts)
     from trading_assets.bench.measurement import Stores  # noqa: PLC0415 (as above)
 
-    report = research.backfill(days, symbols, Stores(dagster_url, database_url), processes, held=held)
+    stores = Stores(dagster_url, database_url)
+    report = research.backfill(days, symbols, stores, processes, held=held, walk_forward=walk_forward)
     if as_json:
         click.echo(json.dumps(report))
     else:
         open_console().print(research.table(report, f"{days} days of {symbols} coins in {processes} processes"))
+        if walk_forward:
+            open_console().print(line(research.report_line(report["report"])), soft_wrap=True)
 
 
 @bench.command("history")

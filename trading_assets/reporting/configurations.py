@@ -12,7 +12,7 @@ import pandas as pd
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.liquidity import slippage_by_bar
 from trading_assets.backtesting.overfitting import MIN_PERIODS, Overfitting, overfitting
-from trading_assets.core.candles import FloatArray
+from trading_assets.core.candles import Candles, FloatArray, IntArray
 from trading_assets.core.timeframes import HOUR_MS, Timeframe
 from trading_assets.market.loading import CandleReader
 from trading_assets.reporting.estimates import MIN_TRADES, Estimate, mean_by_day
@@ -134,6 +134,10 @@ class Capacity:
     entries: int
 
 
+_NEAR_BARS = 2048
+"""Candles between entries farther apart are not read."""
+
+
 def capacity(reader: CandleReader, trades: pd.DataFrame) -> Capacity | None:
     """From the turnover and range of the bars at whose close closed trades were entered; None where none is held.
 
@@ -145,18 +149,11 @@ def capacity(reader: CandleReader, trades: pd.DataFrame) -> Capacity | None:
     for (symbol, name), rows in closed.groupby(["symbol", "timeframe"]):
         timeframe = Timeframe(str(name))
         entries = rows["entry_ms"].to_numpy(dtype=np.int64) // timeframe.ms * timeframe.ms
-        candles = reader.read(str(symbol), timeframe, int(entries.min()) - timeframe.ms, int(entries.max()))
-        if not len(candles):
-            continue
-        bars = np.searchsorted(candles.end_ms, entries)
-        held = bars < len(candles)
-        held &= candles.end_ms[np.minimum(bars, len(candles) - 1)] == entries
-        held &= candles.turnover[np.minimum(bars, len(candles) - 1)] > 0
-        # Of an order of one dollar: it goes with the root of the size.
-        impact = slippage_by_bar(candles, Costs(fee=0.0, slippage=0.0, notional=1.0, liquidity=True))[bars[held]]
-        minute = candles.turnover[bars[held]] / timeframe.minutes
-        value = (rows["size"] * rows["entry_price"]).to_numpy(dtype=np.float64)[held]
-        found += zip(minute, impact, value, rows["bps"].to_numpy(dtype=np.float64)[held], strict=True)
+        near = np.flatnonzero(np.diff(entries) > _NEAR_BARS * timeframe.ms) + 1
+        for places in np.split(np.arange(len(entries)), near):
+            first_ms, last_ms = int(entries[places].min()), int(entries[places].max())
+            candles = reader.read(str(symbol), timeframe, first_ms - timeframe.ms, last_ms)
+            found += _entered(candles, rows.iloc[places], entries[places])
     if not found:
         return None
     minute, impact, value, bps = np.array(found).T
@@ -176,3 +173,18 @@ def capacity(reader: CandleReader, trades: pd.DataFrame) -> Capacity | None:
             )
         )
     return Capacity(sizes, float(np.quantile(minute, 0.05)) * MOST_OF_A_MINUTE, len(found))
+
+
+def _entered(candles: Candles, rows: pd.DataFrame, entries: IntArray) -> list[tuple[float, float, float, float]]:
+    """Turnover of the minute, impact of an order of a dollar, value and basis points of entries whose bar is held."""
+    if not len(candles):
+        return []
+    bars = np.searchsorted(candles.end_ms, entries)
+    held = bars < len(candles)
+    held &= candles.end_ms[np.minimum(bars, len(candles) - 1)] == entries
+    held &= candles.turnover[np.minimum(bars, len(candles) - 1)] > 0
+    # It goes with the root of the size.
+    impact = slippage_by_bar(candles, Costs(fee=0.0, slippage=0.0, notional=1.0, liquidity=True))[bars[held]]
+    minute = candles.turnover[bars[held]] / candles.timeframe.minutes
+    value = (rows["size"] * rows["entry_price"]).to_numpy(dtype=np.float64)[held]
+    return list(zip(minute, impact, value, rows["bps"].to_numpy(dtype=np.float64)[held], strict=True))

@@ -28,6 +28,7 @@ from trading_assets.reporting.first_screen import first_screen, sections
 from trading_assets.reporting.markup import bullets, document, money, number, section, signed, table, tone, with_error
 from trading_assets.reporting.matched import MatchedBenchmark, share_interval
 from trading_assets.reporting.report import Report
+from trading_assets.reporting.trade_book import MOST_TRADES
 
 _LENGTHS = {timeframe.value: timeframe.ms for timeframe in Timeframe}
 
@@ -307,11 +308,13 @@ def _trades_table(trades: pd.DataFrame, charts_file: str) -> str:
     ]
     shown = table((*heading, "end", "R", "bp", "PnL"), cells)
     if charts_file and cells:
-        numbers = iter(range(len(trades), 0, -1))
+        drawn = min(len(trades), MOST_TRADES)
+        numbers = iter(range(drawn, 0, -1))
         shown = _FIRST_CELL.sub(
-            lambda cell: f'{cell[1]}<a href="{escape(charts_file)}#t{next(numbers)}">{cell[2]}</a>', shown
+            lambda cell: f'{cell[1]}<a href="{escape(charts_file)}#t{next(numbers)}">{cell[2]}</a>', shown, count=drawn
         )
-        whole = f'<p><a href="{escape(charts_file)}">All {len(trades):,} trades on their candles</a></p>'
+        which = "All" if drawn == len(trades) else "The newest"
+        whole = f'<p><a href="{escape(charts_file)}">{which} {drawn:,} trades on their candles</a></p>'
         return f'{whole}<div class="tall">{shown}</div>'
     return f'<div class="tall">{shown}</div>'
 

@@ -20,12 +20,16 @@ from trading_assets.strategies.registry import make_strategy
 BEFORE, AFTER = 80, 30
 """Bars that are shown before a trade's entry and after its exit."""
 
+MOST_TRADES = 2_000
+"""No more are drawn: with them a page has about 6 MB, which a browser still opens at once."""
+
 
 def trade_book(title: str, trades: pd.DataFrame, reader: CandleReader) -> ChartPage:
-    """One page with each trade (`figures.TRADE_COLUMNS`) on the candles around it.
+    """One page with each trade (`figures.TRADE_COLUMNS`) on the candles around it; of very many the newest.
 
-    Trades are numbered as they stand: the address `#t1` opens the first. Candles are those that the reader has.
+    The drawn ones are numbered as they stand: the address `#t1` opens the first. Candles are those that the reader has.
     """
+    every, trades = trades, trades.tail(MOST_TRADES)
     places = {
         key: place for place, key in enumerate(dict.fromkeys(zip(trades["symbol"], trades["timeframe"], strict=True)))
     }
@@ -34,13 +38,13 @@ def trade_book(title: str, trades: pd.DataFrame, reader: CandleReader) -> ChartP
         rows = trades[(trades["symbol"] == symbol) & (trades["timeframe"] == name)]
         series.append(ChartSeries(f"{symbol} {name}", _around(rows, str(symbol), Timeframe(str(name)), reader)))
     drawn = [_drawn(row, places, series) for row in trades.to_dict("records")]
-    closed = trades[trades["reason"] != OPEN]
+    closed = every[every["reason"] != OPEN]
     mean = float(closed["r"].mean()) if len(closed) else math.nan
     facts = [
-        ("trades", f"{len(trades):,}"),
-        ("coins", f"{trades['symbol'].nunique():,}"),
+        ("trades", f"{len(every):,}" + (f", the newest {MOST_TRADES:,} are here" if len(every) > MOST_TRADES else "")),
+        ("coins", f"{every['symbol'].nunique():,}"),
         ("a closed trade", f"{mean:+.3f} R" if math.isfinite(mean) else "–"),
-        ("PnL", f"{float(trades['pnl'].sum()):+,.2f} $"),
+        ("PnL", f"{float(every['pnl'].sum()):+,.2f} $"),
         ("only the candles around trades are here; n and p go from one to the next", ""),
     ]
     return chart_page(title, facts, series, drawn)

@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from trading_assets.bench.research import stages, table
+from trading_assets.bench.research import report_line, stages, table
 from trading_assets.bench.run_process import measure
 from trading_assets.defs.instance.storage import BATCH_SIZE_VARIABLE
 from trading_assets.simulator.embedded import RunningExchange
@@ -47,3 +47,9 @@ def test_a_range_is_measured_step_by_step_on_an_instance_on_disk(
     with dg.DagsterInstance.get() as instance:
         for key in ("market_scan", "strategy_selections", "backtest_results/240m"):
             assert instance.get_materialized_partitions(dg.AssetKey(key.split("/"))) == {HOUR_KEY, NEXT_KEY}
+
+
+def test_what_the_report_of_a_backfill_took_is_told_in_a_line() -> None:
+    took = {"wall_s": 12.4, "cpu_s": 11.0, "start_up_cpu_s": 2.1, "peak_mb": 605, "trades": 171}
+    told = report_line({**took, "files_mb": {"page": 5.0, "trades": 0.1}})
+    assert "12 s of wall time, 11 s of CPU" in told and "peak 605 MB; 171 trades; MB: page 5.0, trades 0.1" in told

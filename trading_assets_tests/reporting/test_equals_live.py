@@ -17,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from trading_assets.backtesting.costs import costs_from
+from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
 from trading_assets.core.candles import Candles
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import StrategyData
@@ -111,6 +112,7 @@ def by_parity(chosen: Sequence[SelectedStrategy], found: dict[str, Signal]) -> p
         ticks={"ETHUSDT": Decimal(an_instrument("ETHUSDT").tick_size)},
         load_decided=load_decided,
         load_held=load_held,
+        engine=KernelEngine(),
     )
 
 
