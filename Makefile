@@ -34,7 +34,7 @@ demo: $(STAMP)  ## the whole system on the embedded exchange, offline
 dev: $(STAMP)  ## the Dagster UI on http://127.0.0.1:3000 with schedules and sensors running, the live page on :3001
 	@$(BIN)/trading-assets doctor --quiet
 	@$(BIN)/trading-assets serve --if-configured --dashboard & serve=$$!; trap 'kill $$serve 2>/dev/null' EXIT; \
-	  DAGSTER_HOME="$(CURDIR)" $(BIN)/dagster dev
+	  DAGSTER_HOME="$(CURDIR)" DAGSTER_DEV_WITHOUT_PROXY=1 $(BIN)/dagster dev
 
 test: $(STAMP)  ## what a change needs: every test but the slow ones, without network or account (WORKERS=1 for one core)
 	@echo "Tests in $(WORKERS) processes, the slow ones left out (make test-all runs them too) ..."

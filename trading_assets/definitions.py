@@ -46,8 +46,6 @@ from trading_assets.defs.schedules import (
 from trading_assets.defs.sensors import (
     deliver_messages,
     end_stuck_runs,
-    keep_dca_when_due,
-    keep_grids_when_due,
     notify_of_failed_runs,
     reconcile_books,
     research_catch_up,
@@ -107,8 +105,6 @@ def build_definitions(*, resource_overrides: Mapping[str, object] | None = None)
             research_blocked_hours,
             trade_when_candles_close,
             reconcile_books,
-            keep_dca_when_due,
-            keep_grids_when_due,
             end_stuck_runs,
             deliver_messages,
             notify_of_failed_runs,

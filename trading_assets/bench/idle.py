@@ -7,6 +7,7 @@ coins. Nobody looks at a page. The minutes about a full hour are left out: the h
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -209,16 +210,23 @@ def _lives(process: psutil.Process) -> bool:
 @contextlib.contextmanager
 def _started(folder: Path) -> Iterator[list[psutil.Process]]:
     """`dagster dev` and `trading-assets serve --dashboard`, as `make dev` starts them."""
+    # Only now: it loads Dagster.
+    from trading_assets.defs.instance.asking import WITHOUT_PROXY_VARIABLE  # noqa: PLC0415
+
     dagster = [sys.executable, "-m", "dagster", "dev", "--port", str(free_port())]
     commands = {
         "dagster": [*dagster, "-m", "trading_assets.definitions"],
         "serve": [sys.executable, "-m", "trading_assets.cli.main", "serve", "--dashboard"],
     }
-    started = []
+    started, environment = [], {**os.environ, WITHOUT_PROXY_VARIABLE: "1"}
     try:
         for name, command in commands.items():
             with (folder / f"{name}.log").open("wb") as log:
-                started.append(subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True))
+                started.append(
+                    subprocess.Popen(
+                        command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+                    )
+                )
         yield [psutil.Process(one.pid) for one in started]
     finally:
         for one in started:

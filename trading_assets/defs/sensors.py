@@ -193,8 +193,9 @@ def _each(
     return dg.SkipReason("; ".join(f"{name}: {text}" for name, text in skipped.items()))
 
 
-def _request(whose: Whose, reason: str) -> dg.RunRequest:
-    return dg.RunRequest(tags={"trading_assets/reason": reason, ACCOUNT_TAG: whose.account})
+def _request(whose: Whose, reason: str, job: str | None = None) -> dg.RunRequest:
+    """Of an account's run; the job is named where a sensor has several."""
+    return dg.RunRequest(job_name=job, tags={"trading_assets/reason": reason, ACCOUNT_TAG: whose.account})
 
 
 def _with_blocked(reason: str, ledger: Database) -> str:
@@ -239,11 +240,12 @@ def _session(
 
 
 @dg.sensor(
-    job=reconcile,
+    jobs=[reconcile, maintain_grids, maintain_dca],
     minimum_interval_seconds=10,
     default_status=default_status(),
     description="Reads the exchange's books every minute while positions or unresolved orders are open, else every "
-    "ten minutes. Skips in between and tells what is open, while a run is in progress, and for a while after failures.",
+    "ten minutes, and looks after grids and DCA plans that no session has looked after for 30 s. Skips in between and "
+    "tells what is open, while a run is in progress, and for a while after failures.",
 )
 def reconcile_books(
     context: dg.SensorEvaluationContext,
@@ -252,109 +254,67 @@ def reconcile_books(
     exchange: ExchangeResource,
 ) -> list[dg.RunRequest] | dg.SkipReason:
     ledger = database.get()
-    instance_queries.fail_runs_without_process(context.instance, reconcile.name)
+    jobs = (reconcile.name, maintain_grids.name, maintain_dca.name)
+    instance_queries.fail_runs_without_process(context.instance, *jobs)
     try:
         names, now_ms = settings.names(), exchange.market_data().now_ms()
     except TradingAssetsError as error:
         return dg.SkipReason(f"cannot look: {error}")
 
-    def of_account(whose: Whose) -> dg.RunRequest | dg.SkipReason:
-        account = whose.account
+    def decided(job: str, source: str, decide: Callable[[str, bool, Sequence[float]], Launch | Skip]) -> _Decided:
+        def of_account(whose: Whose) -> dg.RunRequest | dg.SkipReason:
+            account = whose.account
+            failed_ago_s = instance_queries.seconds_since_failures(context.instance, job, whose)
+            in_progress = instance_queries.unfinished_of(context.instance, job, whose)
+            decision = decide(account, in_progress, failed_ago_s)
+            if isinstance(decision, Skip):
+                return _skipped(database, settings, source, decision, account)
+            if len(failed_ago_s) < TRIES:
+                note_trouble(database, settings, source, "", account)
+            return _request(whose, decision.reason, job)
+
+        return _each(names, of_account)
+
+    def of_books(account: str, run_in_progress: bool, failed_ago_s: Sequence[float]) -> Launch | Skip:
         off = why_off(ledger, settings.get(account, with_keys=False))
         if off and len(names) > 1 and books.read(ledger, account).owner is None:
-            return dg.SkipReason(f"it was never traded, and {off}")
-        failed_ago_s = instance_queries.seconds_since_failures(context.instance, reconcile.name, whose)
+            return Skip(f"it was never traded, and {off}", is_trouble=None)
         occupied = orders.occupying(ledger, account)
         unresolved = [intent for intent in occupied if intent.status in orders.UNRESOLVED]
-        decision = decide_reconcile(
+        return decide_reconcile(
             now_ms=now_ms,
             reconciled_ms=account_ledger.reconciled_until_ms(ledger, account),
             open_positions=len(occupied) - len(unresolved),
             unresolved=len(unresolved),
-            run_in_progress=instance_queries.unfinished_of(context.instance, reconcile.name, whose),
+            run_in_progress=run_in_progress,
             failed_ago_s=failed_ago_s,
         )
-        if isinstance(decision, Skip):
-            return _skipped(database, settings, "reconcile_books", decision, account)
-        if len(failed_ago_s) < TRIES:
-            note_trouble(database, settings, "reconcile_books", "", account)
-        return _request(whose, decision.reason)
 
-    return _each(names, of_account)
+    def of_grids(account: str, run_in_progress: bool, failed_ago_s: Sequence[float]) -> Launch | Skip:
+        read_ms = [grid.read_ms for grid in grids.living(ledger, account)]
+        return decide_grids(now_ms=now_ms, read_ms=read_ms, run_in_progress=run_in_progress, failed_ago_s=failed_ago_s)
 
+    def of_plans(account: str, run_in_progress: bool, failed_ago_s: Sequence[float]) -> Launch | Skip:
+        read_ms = [plan.read_ms for plan in dca.living(ledger, account)]
+        return decide_dca(now_ms=now_ms, read_ms=read_ms, run_in_progress=run_in_progress, failed_ago_s=failed_ago_s)
 
-@dg.sensor(
-    job=maintain_grids,
-    minimum_interval_seconds=10,
-    default_status=default_status(),
-    description="Looks after grids that no session has looked after for 30 s. Skips while there is none, while a run "
-    "is in progress, and for a while after failures.",
-)
-def keep_grids_when_due(
-    context: dg.SensorEvaluationContext,
-    settings: SettingsResource,
-    database: DatabaseResource,
-    exchange: ExchangeResource,
-) -> list[dg.RunRequest] | dg.SkipReason:
-    def read_ms(account: str) -> list[int]:
-        return [grid.read_ms for grid in grids.living(database.get(), account)]
-
-    sensor = "keep_grids_when_due"
-    return _keep(context, settings, database, exchange, maintain_grids.name, sensor, read_ms, decide_grids)
+    # A look is one evaluation for all three: it costs more than what it asks.
+    return _together(
+        decided(reconcile.name, "reconcile_books", of_books),
+        decided(maintain_grids.name, "keep_grids_when_due", of_grids),
+        decided(maintain_dca.name, "keep_dca_when_due", of_plans),
+    )
 
 
-@dg.sensor(
-    job=maintain_dca,
-    minimum_interval_seconds=10,
-    default_status=default_status(),
-    description="Looks after DCA plans that no session has looked after for 30 s, so that what is due is bought. Skips "
-    "while there is none, while a run is in progress, and for a while after failures.",
-)
-def keep_dca_when_due(
-    context: dg.SensorEvaluationContext,
-    settings: SettingsResource,
-    database: DatabaseResource,
-    exchange: ExchangeResource,
-) -> list[dg.RunRequest] | dg.SkipReason:
-    def read_ms(account: str) -> list[int]:
-        return [plan.read_ms for plan in dca.living(database.get(), account)]
-
-    sensor = "keep_dca_when_due"
-    return _keep(context, settings, database, exchange, maintain_dca.name, sensor, read_ms, decide_dca)
+_Decided = list[dg.RunRequest] | dg.SkipReason
 
 
-def _keep(
-    context: dg.SensorEvaluationContext,
-    settings: SettingsResource,
-    database: DatabaseResource,
-    exchange: ExchangeResource,
-    job: str,
-    sensor: str,
-    read_ms: Callable[[str], list[int]],
-    decide: Callable[..., Launch | Skip],
-) -> list[dg.RunRequest] | dg.SkipReason:
-    """Launch the job for each account whose grids, or DCA plans, nobody has looked after for a while."""
-    instance_queries.fail_runs_without_process(context.instance, job)
-    try:
-        names, now_ms = settings.names(), exchange.market_data().now_ms()
-    except TradingAssetsError as error:
-        return dg.SkipReason(f"cannot look: {error}")
-
-    def of_account(whose: Whose) -> dg.RunRequest | dg.SkipReason:
-        failed_ago_s = instance_queries.seconds_since_failures(context.instance, job, whose)
-        decision = decide(
-            now_ms=now_ms,
-            read_ms=read_ms(whose.account),
-            run_in_progress=instance_queries.unfinished_of(context.instance, job, whose),
-            failed_ago_s=failed_ago_s,
-        )
-        if isinstance(decision, Skip):
-            return _skipped(database, settings, sensor, decision, whose.account)
-        if len(failed_ago_s) < TRIES:
-            note_trouble(database, settings, sensor, "", whose.account)
-        return _request(whose, decision.reason)
-
-    return _each(names, of_account)
+def _together(*found: _Decided) -> _Decided:
+    """All runs that are asked for; where there is none, every reason."""
+    requests = [request for one in found if not isinstance(one, dg.SkipReason) for request in one]
+    return requests or dg.SkipReason(
+        "; ".join(one.skip_message or "" for one in found if isinstance(one, dg.SkipReason))
+    )
 
 
 @dg.sensor(

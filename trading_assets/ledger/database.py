@@ -210,8 +210,14 @@ class Database:
             # IMMEDIATE takes the write lock up front: a reader that turns writer cannot wait out another one, and is
             # told at once that the database is locked. So whoever reads cannot write.
             immediate = connection.get_execution_options().get("write", False)
-            connection.exec_driver_sql("PRAGMA query_only=0" if immediate else "PRAGMA query_only=1")
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+            if immediate:
+                connection.exec_driver_sql("PRAGMA query_only=0")
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            # By the driver itself: neither waits for a lock, and SQLAlchemy's way takes as long as a short read.
+            driver = connection.connection.driver_connection
+            driver.execute("PRAGMA query_only=1")  # type: ignore[union-attr]
+            driver.execute("BEGIN")  # type: ignore[union-attr]
 
         return engine
 

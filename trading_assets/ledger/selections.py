@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from trading_assets.core.schemas import STRATEGY_SELECTIONS
@@ -39,6 +41,13 @@ def newest_hour_ms(database: Database) -> int | None:
         chose = connection.execute(sa.select(sa.func.max(_rows.c.hour_ms))).scalar_one_or_none()
     empty = empty_hours(database, chose)
     return empty[-1] if empty else chose
+
+
+def stored(database: Database, hour_ms: int) -> list[sa.Row[Any]]:
+    """Return what the ledger holds of an hour's selection, as it holds it."""
+    statement = sa.select(_rows).where(_rows.c.hour_ms == hour_ms).order_by(_rows.c.symbol)
+    with database.read() as connection:
+        return list(connection.execute(statement))
 
 
 def chose_no_coin(hour_ms: int) -> str:

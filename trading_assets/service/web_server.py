@@ -13,9 +13,20 @@ import uvicorn
 
 from trading_assets.core.errors import ConfigurationError
 from trading_assets.core.request_origin import is_loopback_address, is_loopback_name
+from trading_assets.service.quiet_loop import quiet_main_loop
 
-LOOK_EVERY_S = 0.2
+LOOK_EVERY_S = 1.0
+"""Whether the server has ended by itself."""
+
 ENDS_WITHIN_S = 10.0
+
+
+class _Server(uvicorn.Server):
+    """One that looks less often whether it is to end."""
+
+    async def main_loop(self) -> None:
+        """See `quiet_main_loop`."""
+        await quiet_main_loop(self)
 
 
 class WebServer:
@@ -34,7 +45,7 @@ class WebServer:
     def __init__(self, application: Any, host: str, port: int, *, has_token: bool, prefix: str) -> None:
         self._socket = _listen(host, port, has_token, prefix)
         self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 application,
                 proxy_headers=False,  # an address is that of the connection

@@ -57,8 +57,6 @@ def test_loading_imports_nothing_heavy_and_automates_the_simulator() -> None:
     assert found["running"] == [
         "deliver_messages",
         "end_stuck_runs",
-        "keep_dca_when_due",
-        "keep_grids_when_due",
         "notify_of_failed_runs",
         "parity_daily",
         "performance_daily",

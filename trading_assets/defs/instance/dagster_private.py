@@ -4,7 +4,11 @@ A test resolves each name by itself, so it says which one a new version has move
 elsewhere in the package. Names that need the extra `celery` are in `workers.dagster_celery_private`.
 """
 
-# `instance.asking`: processes ask each other every second. Until: `dagster.yaml` has a setting for it.
+# `instance.asking`: `dagster dev` puts a process before its code server. Until: it has an option for going without.
+from dagster import _cli as cli_of_dagster
+
+# `instance.asking`: processes ask each other every second, each time over a new connection. Until: `dagster.yaml` has a
+# setting for the one, and clients keep a connection.
 from dagster import _grpc as grpc_of_dagster
 
 # `instance.run_logs` replaces what makes a run's logger for people. Until: a default logger can be named in
@@ -87,6 +91,7 @@ __all__ = [
     "TickData",
     "TickStatus",
     "WorkerStatus",
+    "cli_of_dagster",
     "create_pg_connection",
     "create_pg_engine",
     "execute_run",

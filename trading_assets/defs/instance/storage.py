@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -247,7 +247,23 @@ class _PatientConnections:
 
 
 class _SqliteRuns(_PatientConnections, SqliteRunStorage):
-    """Stock storage of runs, with patience."""
+    """Stock storage of runs, with patience. What the daemon asks each second is read again after a commit."""
+
+    def get_runs(self, *args: Any, **kwargs: Any) -> Sequence[dg.DagsterRun]:
+        """See Dagster's."""
+        return list(self._answer(super().get_runs, args, kwargs))
+
+    def get_run_records(self, *args: Any, **kwargs: Any) -> Sequence[dg.RunRecord]:
+        """See Dagster's."""
+        return list(self._answer(super().get_run_records, args, kwargs))
+
+    def get_runs_count(self, *args: Any, **kwargs: Any) -> int:
+        """See Dagster's."""
+        return int(self._answer(super().get_runs_count, args, kwargs))
+
+    def _answer(self, ask: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        question = repr((ask.__name__, args, sorted(kwargs.items())))
+        return sqlite_files.opened(self._conn_string).answer(question, lambda: ask(*args, **kwargs))
 
     def has_built_index(self, migration_name: str) -> bool:
         """See Dagster's, which asks the file each time."""

@@ -40,15 +40,19 @@ def current_settings() -> Settings:
 
     Unknown names only warn here: what may open a position asks `require_known_names`.
     """
+    return _settings(*_given(), lenient=True)
+
+
+def _given() -> tuple[tuple[tuple[str, str], ...], int, str]:
+    """What settings are read from: names and values of the environment, and which file it is."""
     relevant = tuple(sorted(item for item in os.environ.items() if item[0].upper().startswith((PREFIX, "BYBIT_"))))
     file = config_file()
-    stamp = file.stat().st_mtime_ns if file is not None else 0
-    return _settings(relevant, stamp, str(file))
+    return relevant, file.stat().st_mtime_ns if file is not None else 0, str(file)
 
 
 @lru_cache(maxsize=4)
-def _settings(_environment: tuple[tuple[str, str], ...], _stamp: int, _file: str) -> Settings:
-    return load_settings(lenient=True)
+def _settings(_environment: tuple[tuple[str, str], ...], _stamp: int, _file: str, *, lenient: bool) -> Settings:
+    return load_settings(lenient=lenient)
 
 
 def require_known_names() -> None:
@@ -57,7 +61,7 @@ def require_known_names() -> None:
     Raises:
         ConfigurationError: a name is unknown, a value malformed, or two names contradict each other.
     """
-    load_settings()
+    _settings(*_given(), lenient=False)
 
 
 def _database(settings: Settings) -> Database:

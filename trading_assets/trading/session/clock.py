@@ -103,7 +103,7 @@ class VenueClock:
             self._asked_ms, self._asked_at = now_ms, time.monotonic()
 
     def _watch(self) -> None:
-        while not self._ending.wait(ASK_EVERY_S / 5):
+        while not self._ending.wait(self._rest_s()):
             now = time.monotonic()
             silent_s = now - self._stream.heard_at
             with self._lock:
@@ -119,6 +119,10 @@ class VenueClock:
                 self._knocked_since = heard_at
                 threading.Thread(target=self._knock, args=(heard_at,), name="venue-knock", daemon=True).start()
             self._tell_link(now, heard_at)
+
+    def _rest_s(self) -> float:
+        """Until there may be something to do: while the stream tells the time, nothing before it is silent."""
+        return max(self._stream.heard_at + ASK_EVERY_S - time.monotonic(), ASK_EVERY_S / 5)
 
     @property
     def _heard_at(self) -> float:

@@ -73,10 +73,10 @@ EVENT_WAIT_S = 0.2
 """Longest wait for a candle before the loop looks at the clock, the lease and the waiting signals."""
 
 ASK_FOR_LEASE_EVERY_S = 0.1
-HAND_OVER_EVERY_S = 0.5
+HAND_OVER_EVERY_S = 1.0
 HEARTBEAT_EVERY_S = 300.0
 
-SETTINGS_EVERY_S = 1.0
+SETTINGS_EVERY_S = 2.0
 """Changes of settings and flags are looked for so often: they are obeyed within 5 s."""
 
 BOOKS_EVERY_S = 1.0

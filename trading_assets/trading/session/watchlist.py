@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 
@@ -44,11 +46,15 @@ class Selected:
     def is_empty(self) -> bool:
         return not len(self.rows)
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hour and digest of what is traded: an hour selected again with another result has another key."""
         text = self.rows[_DECISIVE].sort_values("symbol").to_csv(index=False)
         return f"{iso(self.hour_ms)}#{hashlib.blake2b(text.encode(), digest_size=4).hexdigest()}"
+
+
+_held: WeakKeyDictionary[Database, tuple[list[Any], Selected]] = WeakKeyDictionary()
+"""The newest selection as it was read last, with what the ledger held: sensors ask every few seconds, it is hourly."""
 
 
 def newest_selection(database: Database) -> Selected | None:
@@ -58,7 +64,14 @@ def newest_selection(database: Database) -> Selected | None:
     blocked was not selected, and the one before it is followed on.
     """
     hour = selections.newest_hour_ms(database)
-    return Selected(hour, read_partitions(database, STRATEGY_SELECTIONS, [hour])) if hour is not None else None
+    if hour is None:
+        return None
+    # Read before the rows are: with those of a later write, the next question reads them again.
+    rows = [hour, *selections.stored(database, hour)]
+    held = _held.get(database)
+    if held is None or held[0] != rows:
+        held = _held[database] = rows, Selected(hour, read_partitions(database, STRATEGY_SELECTIONS, [hour]))
+    return held[1]
 
 
 @dataclass

@@ -10,6 +10,7 @@ from pathlib import Path
 import dagster as dg
 import psutil
 import pytest
+from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.runs.sqlite import sqlite_run_storage
 
 from trading_assets.defs.instance import sqlite_files
@@ -66,6 +67,51 @@ def test_what_another_process_has_written_is_seen_at_once(tmp_path: Path) -> Non
             other.close()
             found = instance.get_run_by_id(run.run_id)
             assert found is not None and found.status.value == status
+
+
+def test_what_is_asked_again_is_read_again_only_after_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = 0
+    stock = SqliteRunStorage.fetchall
+
+    def counted(self: SqliteRunStorage, query: object) -> object:
+        nonlocal read
+        read += 1
+        return stock(self, query)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(SqliteRunStorage, "fetchall", counted)
+    failed, started = (dg.RunsFilter(statuses=[dg.DagsterRunStatus(name)]) for name in ("FAILURE", "STARTED"))
+    with opened(tmp_path) as instance:
+        run = instance.create_run_for_job(JOB)
+        asked: list[object] = []
+        for status, reads in ((None, 2), (None, 0), ("FAILURE", 2), ("STARTED", 2), (None, 0)):
+            if status is not None:
+                other = sqlite3.connect(tmp_path / "history" / "history" / "runs.db")
+                other.execute("UPDATE runs SET status = ?", [status])
+                other.commit()
+                other.close()
+            before = read
+            asked.append(tuple(len(instance.get_runs(one, limit=9)) for one in (failed, started)))
+            assert read - before == reads
+        assert asked == [(0, 0), (0, 0), (1, 0), (0, 1), (0, 1)]
+        assert instance.get_runs_count(started) == 1
+        instance.get_runs(started, limit=9).clear()  # type: ignore[attr-defined]
+        assert len(instance.get_runs(started, limit=9)) == 1, "an answer is the asker's own"
+        instance.add_run_tags(run.run_id, {"written": "here"})
+        assert instance.get_runs(started, limit=9)[0].tags["written"] == "here", "of this process, too"
+        assert run.run_id == instance.get_run_records(limit=1)[0].dagster_run.run_id
+
+
+def test_a_child_of_a_fork_asks_for_itself(tmp_path: Path) -> None:
+    with opened(tmp_path) as instance:
+        instance.create_run_for_job(JOB)
+        assert instance.get_runs_count() == 1
+        child = os.fork()
+        if not child:
+            with opened(tmp_path) as own:
+                own.create_run_for_job(JOB)
+                os._exit(own.get_runs_count())
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+        assert instance.get_runs_count() == 2
 
 
 def test_a_home_that_was_replaced_is_opened_anew(tmp_path: Path) -> None:
