@@ -17,7 +17,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-from trading_assets.defs.instance.dagster_private import cli_of_dagster, grpc_of_dagster
+from trading_assets.defs.instance.dagster_private import PROXY_MANAGER, grpc_of_dagster
 from trading_assets.service.quiet_loop import quiet_main_loop
 
 HEARTBEAT_EVERY_S = 5
@@ -45,7 +45,7 @@ def ask_less_often() -> None:
     if os.environ.get(WITHOUT_PROXY_VARIABLE):
         commands = import_module(f"{grpc_of_dagster.__name__}.constants").GrpcServerCommand
         direct = SimpleNamespace(CODE_SERVER_START=commands.API_GRPC)
-        _replace(f"{cli_of_dagster.__name__}.proxy_server_manager", "GrpcServerCommand", direct)
+        _replace(PROXY_MANAGER, "GrpcServerCommand", direct)
     if not any(name in sys.modules for name in _ASKING):
         return  # a run, or a command
     # Dagster imports the watcher only when it begins to watch.

@@ -4,9 +4,6 @@ A test resolves each name by itself, so it says which one a new version has move
 elsewhere in the package. Names that need the extra `celery` are in `workers.dagster_celery_private`.
 """
 
-# `instance.asking`: `dagster dev` puts a process before its code server. Until: it has an option for going without.
-from dagster import _cli as cli_of_dagster
-
 # `instance.asking`: processes ask each other every second, each time over a new connection. Until: `dagster.yaml` has a
 # setting for the one, and clients keep a connection.
 from dagster import _grpc as grpc_of_dagster
@@ -70,8 +67,13 @@ from dagster_postgres.utils import (
     pg_url_from_config,
 )
 
+PROXY_MANAGER = "dagster._cli.proxy_server_manager"
+"""`instance.asking`: `dagster dev` puts a process before its code server. By name, as it is loaded by the command line
+alone, and takes a second. Until: `dagster dev` has an option for going without."""
+
 __all__ = [
     "ASSET_EVENTS",
+    "PROXY_MANAGER",
     "AssetCheckExecutionRecordStatus",
     "AssetCheckExecutionsTable",
     "AssetEventTagsTable",
@@ -91,7 +93,6 @@ __all__ = [
     "TickData",
     "TickStatus",
     "WorkerStatus",
-    "cli_of_dagster",
     "create_pg_connection",
     "create_pg_engine",
     "execute_run",
