@@ -52,14 +52,14 @@ def table(
     Args:
         meanings: of columns that `HEADERS` does not know.
     """
-    shown = (rows[list(columns)] if columns is not None else rows).iloc[:, :MOST_COLUMNS]
-    if shown.empty:
+    if rows.empty:
         return dg.MetadataValue.text("no rows")
+    first = rows.head(limit)
+    shown = (first[list(columns)] if columns is not None else first).iloc[:, :MOST_COLUMNS]
     known = {**HEADERS, **{name: (name, meaning) for name, meaning in (meanings or {}).items()}}
     headings = {str(name): known.get(str(name), (str(name), None)) for name in shown.columns}
     records = [
-        {headings[str(name)][0]: _cell(value) for name, value in record.items()}
-        for record in shown.head(limit).to_dict("records")
+        {headings[str(name)][0]: _cell(value) for name, value in record.items()} for record in shown.to_dict("records")
     ]
     return dg.MetadataValue.table(
         [dg.TableRecord(record) for record in records],

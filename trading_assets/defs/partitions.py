@@ -44,6 +44,7 @@ def day_key_of(day_ms: int) -> str:
     return to_datetime(day_ms).strftime(DAY_FORMAT)
 
 
+@lru_cache(maxsize=100_000)
 def hour_of(partition_key: str) -> int:
     """Start of the partition's hour, or day, UTC ms."""
     form = HOUR_KEY_FORMAT if ":" in partition_key else DAY_FORMAT
