@@ -9,6 +9,7 @@ import os
 import uuid
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import dagster as dg
@@ -17,7 +18,7 @@ from trading_assets.core import memory
 from trading_assets.core.errors import ConfigurationError, DataError
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, floor_ms, iso, local_ms
-from trading_assets.defs.backfill_processes import Ended, MakeJob, Range, Told, in_processes
+from trading_assets.defs.backfill_processes import Ended, MakeJob, Range, RunOne, Told, in_processes
 from trading_assets.defs.instance.concurrency_groups import BACKFILL, RESEARCH
 from trading_assets.defs.instance.dagster_private import InMemoryJob, execute_run
 from trading_assets.defs.partitions import hourly, key_of
@@ -100,11 +101,11 @@ def backfill(
     Raises:
         DataError: a run failed; what it had written before stays.
     """
-    ranges = ranges_of(first_ms, last_ms, processes)
+    ranges, run_one = ranges_of(first_ms, last_ms, processes), partial(_run_one, last_ms=last_ms)
     if min(processes, len(ranges)) == 1:
-        ended = _here(make_job, ranges, follow, as_of_settings=as_of_settings)
+        ended = _here(make_job, ranges, run_one, follow, as_of_settings=as_of_settings)
     else:
-        ended = in_processes(ranges, processes, make_job, _run_one, follow, as_of_settings=as_of_settings)
+        ended = in_processes(ranges, processes, make_job, run_one, follow, as_of_settings=as_of_settings)
     left = list(ranges)
     with closing(ended):
         for one in ended:
@@ -144,42 +145,54 @@ def processes_by_default(hours: int) -> int:
 
 
 def _here(
-    make_job: MakeJob, ranges: Sequence[Range], follow: Callable[[Told], None], *, as_of_settings: bool
+    make_job: MakeJob,
+    ranges: Sequence[Range],
+    run_one: RunOne,
+    follow: Callable[[Told], None],
+    *,
+    as_of_settings: bool,
 ) -> Generator[Ended, None, None]:
     """The runs in this process, one after the other."""
     memory.keep_few_arenas()
     job = make_job()
     with dg.DagsterInstance.get() as instance:
         for given in ranges:
-            yield _run_one(instance, job, given, lambda entry: follow(Told.of(entry)), as_of_settings)
+            yield run_one(instance, job, given, lambda entry: follow(Told.of(entry)), as_of_settings)
             memory.give_back()
 
 
 def _run_one(
-    instance: dg.DagsterInstance, job: dg.JobDefinition, given: Range, follow: Follow, as_of_settings: bool
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    given: Range,
+    follow: Follow,
+    as_of_settings: bool,
+    last_ms: int,
 ) -> Ended:
+    """Research a range, and seal what of it is old enough, or will be at the last hour of all ranges."""
     begin, hours = given
     with rows_in_hand.keeping(DatabaseResource().get()):
         result = research_range(
             instance, job, begin, hours, follow, raise_on_error=False, as_of_settings=as_of_settings
         )
         if result.success:
-            _seal(begin + hours * HOUR_MS, begin)  # here, where the rows are in hand
+            _seal(begin + hours * HOUR_MS, begin, last_ms)  # here, where the rows are in hand
     return Ended(given, result.run_id, None if result.success else _why(result))
 
 
-def _seal(before_ms: int | None = None, since_ms: int = 0) -> None:
+def _seal(before_ms: int | None = None, since_ms: int = 0, newest_ms: int = 0) -> None:
     """Seal what is old enough now: however long the range, SQL has the backtests of some runs and some days.
 
     Args:
         before_ms: but no day that ends later: a run may be writing it.
         since_ms: and none that began earlier.
+        newest_ms: an hour that will have been researched, if none is newer.
     """
     ledger = DatabaseResource().get()
-    before = sealing.before_ms(ledger, SettingsResource().of_research().seal_results_after_days)
+    before = sealing.before_ms(ledger, SettingsResource().of_research().seal_results_after_days, newest_ms)
     if before is None:
         return
-    before = before if before_ms is None else min(before, before_ms)
+    before = before if before_ms is None else floor_ms(min(before, before_ms), DAY_MS)
     for day, why in sealing.seal(ledger, before, local_ms, since=since_ms).failed.items():
         _log.warning("the backtests of %s were not sealed, and stay in SQL: %s", iso(day)[:10], why)
 

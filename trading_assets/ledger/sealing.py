@@ -75,15 +75,18 @@ class State:
     oldest_due_ms: int | None
 
 
-def before_ms(database: Database, after_days: float | None) -> int | None:
+def before_ms(database: Database, after_days: float | None, newest_ms: int = 0) -> int | None:
     """Return which days are old enough, by the newest hour that was researched: those that end at this time or before.
 
     None: no day is, or none ever.
+
+    Args:
+        newest_ms: an hour that is about to be researched: it counts as if it were.
     """
     newest = latest_hour_ms(database, TABLE)
     if after_days is None or newest is None:
         return None
-    return floor_ms(int(newest + HOUR_MS - after_days * DAY_MS), DAY_MS)
+    return floor_ms(int(max(newest, newest_ms) + HOUR_MS - after_days * DAY_MS), DAY_MS)
 
 
 def due_days(database: Database, before: int) -> list[int]:

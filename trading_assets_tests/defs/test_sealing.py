@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -14,10 +15,10 @@ from click.testing import CliRunner
 from trading_assets.cli.main import cli
 from trading_assets.core.configuration import PREFIX
 from trading_assets.core.settings import load_settings
-from trading_assets.core.timeframes import HOUR_MS
+from trading_assets.core.timeframes import DAY_MS, HOUR_MS
 from trading_assets.definitions import build_definitions
 from trading_assets.defs import backfill
-from trading_assets.defs.resources import default_resources
+from trading_assets.defs.resources import DatabaseResource, default_resources
 from trading_assets.ledger import sealing
 from trading_assets.ledger.database import Database
 from trading_assets_tests.defs.conftest import run_job
@@ -28,6 +29,33 @@ from trading_assets_tests.ledger.test_sealing import DAY, HOURS, NEXT, everythin
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.local_temp(str(tmp_path)) as made:
         yield made
+
+
+def test_a_run_of_a_backfill_seals_its_days_that_will_be_old_enough_from_what_it_has_in_hand(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [DAY + number * DAY_MS for number in range(-1, 4)]
+    sealed: list[int] = []
+
+    def research(*_: object, **__: object) -> SimpleNamespace:
+        write(DatabaseResource().get(), [day + 23 * HOUR_MS for day in days[1:]], "1m")
+        return SimpleNamespace(success=True, run_id="run")
+
+    def seal_day(ledger: Database, _results: object, day: int, *_: object) -> None:
+        assert ledger.rows_in_hand is not None
+        assert ledger.rows_in_hand.known([day + 23 * HOUR_MS], None)
+        sealed.append(day)
+
+    write(DatabaseResource().get(), days[:1], "1m")
+    monkeypatch.setattr(backfill, "research_range", research)
+    monkeypatch.setattr(sealing, "_seal_day", seal_day)
+    job = build_definitions().get_job_def("seal")
+    for last_ms, due in ((days[-1] + 23 * HOUR_MS, days[1:3]), (days[-1] + 9 * DAY_MS, days[1:4])):
+        sealed.clear()
+        given = (DAY, 3 * 24 + 12)  # it ends in a day of which another run has the rest
+        assert backfill._run_one(instance, job, given, lambda _: None, False, last_ms).failed is None
+        assert sealed == due, "two days before the last hour of all; not the day before, nor one that is not over"
+        assert DatabaseResource().get().rows_in_hand is None
 
 
 @pytest.mark.slow
