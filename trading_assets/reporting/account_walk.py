@@ -239,7 +239,8 @@ def walk(offered: Offered, settings: Settings, capital: float, times_ms: IntArra
         answers.append(loops.NOTHING if gate is None else GATES.index(gate))
     told = []
     for (now, cause, closed), (now_equity, peak) in zip(halts[:halted].tolist(), found[:halted].tolist(), strict=True):
-        reached = live.losses(Moment(now, now_equity, peak, [], closings[:closed].tolist()))
+        today = np.searchsorted(offered.exit_ms[closings[:closed]], now // DAY_MS * DAY_MS)
+        reached = live.losses(Moment(now, now_equity, peak, [], closings[today:closed].tolist()))
         if reached is None or reached[0] != GATES[cause]:
             raise AssertionError(f"an account was halted by {GATES[cause]}, and live says {reached}")
         told.append((now, *reached))

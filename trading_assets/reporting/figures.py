@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -151,19 +152,35 @@ def trades_frame(trades: Sequence[ForwardTrade]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=TRADE_COLUMNS)
 
 
+_SLICE_MS = 16 * DAY_MS
+"""Trades of so long are put in order at a time: of a year there are millions."""
+
+
 def tried_frame(table: TradeTable) -> pd.DataFrame:
-    """One row a trade that was a position, as far as is asked of those that nobody took: `entry_ms`, `exit_ms`, `r`,
-    and as categories `timeframe`, `strategy`, `reason`."""
-    table = table.take(table.is_filled)
-    chosen = table.selections
-    texts = {
-        name: pd.Categorical.from_codes(getattr(chosen, name)[table.selection], pd.Index(chosen.texts[name]))
-        for name in ("timeframe", "strategy")
-    }
-    reason = pd.Categorical.from_codes(table.reason, pd.Index(REASONS))
-    return pd.DataFrame(
-        {"entry_ms": table.entry_ms, "exit_ms": table.exit_ms, **texts, "r": table.r, "reason": reason}, copy=False
-    )
+    """One row a signal that was a position, in live's order, as far as is asked of trades that nobody took: `entry_ms`,
+    `exit_ms`, `r`, and as categories `timeframe`, `strategy`, `reason`."""
+    chosen, filled = table.selections, table.is_filled
+    parts: dict[str, list[np.ndarray]] = {}
+    slices = table.entry_ms // _SLICE_MS
+    for number in np.unique(slices).tolist():
+        rows = table.signals(np.flatnonzero(slices == number))
+        rows = rows[filled[rows]]
+        of = table.selection[rows]
+        for name, column in (
+            ("entry_ms", table.entry_ms[rows]),
+            ("exit_ms", table.exit_ms[rows]),
+            ("timeframe", chosen.timeframe[of].astype(np.int16)),
+            ("strategy", chosen.strategy[of].astype(np.int16)),
+            ("r", table.pnl[rows] / table.risk[rows]),
+            ("reason", table.reason[rows]),
+        ):
+            parts.setdefault(name, []).append(column)
+    texts = {"timeframe": chosen.texts["timeframe"], "strategy": chosen.texts["strategy"], "reason": REASONS}
+    columns: dict[str, Any] = {}
+    for name in list(parts):
+        joined = np.concatenate(parts.pop(name))
+        columns[name] = pd.Categorical.from_codes(joined, pd.Index(texts[name])) if name in texts else joined
+    return pd.DataFrame(columns, copy=False) if columns else trades_frame([])
 
 
 def by_dimension(trades: pd.DataFrame, dimension: str) -> pd.DataFrame:

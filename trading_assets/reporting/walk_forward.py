@@ -34,6 +34,9 @@ SAME_HOURS = "Selected, hours with backtests"
 SHORT_DAYS = 30
 """Of fewer days a Sharpe ratio is not scaled up to a year without a warning."""
 
+_MOST_DETAILED = 500_000
+"""Of more random choices only what an account asks of a trade is kept: what is shown of one is found once more."""
+
 BAND_PCT = (5, 95)
 """Percentiles of the random choices between which the page shades."""
 
@@ -102,18 +105,23 @@ def walk_forward(
     facts = _facts(chosen, hours, tested, capital, settings, known_rules, empty)
     failures = sorted({f"{one.strategy}: {reason}" for one, reason in tested.failures.items()})
     del tested
-    at_random, tried = list[PortfolioResult](), trades_frame([])
+    beside = [_track(SAME_HOURS, compared)] if compared is not portfolio else []
+    sample, tried = None, trades_frame([])
     if drawn_hours:
-        by_chance = forward_test(drawn.selections, together=True, details=False, progress=progress)
+        by_chance = forward_test(
+            drawn.selections,
+            together=True,
+            details=len(drawn.selections) <= _MOST_DETAILED,
+            progress=progress,
+        )
         table = by_chance.table
         at_random = [
             account(by_chance, table, table.rows_of(followed[followed >= 0]))
             for followed in (by_chance.followed[places] for places in drawn.places)
         ]
-    beside = [_track(SAME_HOURS, compared)] if compared is not portfolio else []
-    if at_random:
         beside.append(_track(RANDOM, _median(at_random)))
-        tried = tried_frame(table.take(table.signals(np.arange(len(table)))))
+        sample, tried = _sample(at_random, compared), tried_frame(table)
+        del by_chance, table, at_random  # of a year half a gigabyte
     holding = holding_btc(reader, portfolio, costs)
     return Report(
         kind="walk_forward",
@@ -123,7 +131,7 @@ def walk_forward(
         main=main,
         beside=beside,
         holding=holding,
-        sample=_sample(at_random, compared) if at_random else None,
+        sample=sample,
         under_costs={model: by_model[model] for model in COST_MODELS},
         matched=matched_benchmark(reader, portfolio.taken, chosen, costs, start_ms, end_ms),
         facts={

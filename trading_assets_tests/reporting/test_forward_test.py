@@ -11,6 +11,8 @@ import pytest
 from trading_assets.backtesting.engine import LimitEntry
 from trading_assets.core.models import EntryOrder
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, Timeframe, as_of_ms
+from trading_assets.reporting.figures import trades_frame, tried_frame
+from trading_assets.reporting.forward_test import run_forward_tests
 from trading_assets.reporting.trades import OPEN, STOP, TARGET, ForwardTrade, SelectedStrategy
 from trading_assets_tests.reporting.fixtures import COSTS, HOUR, Poisoned, forward_tested, market, selections
 
@@ -159,6 +161,32 @@ def test_a_strategy_that_cannot_be_made_concerns_its_own_selections_alone() -> N
     found = forward_tested([*good, *bad])
     assert set(found.failures) == set(bad) and "no_such_strategy" in next(iter(found.failures.values()))
     assert set(found.trades) == set(good)
+
+
+def test_what_was_not_kept_of_trades_is_found_once_more_to_the_last_bit() -> None:
+    chosen = [
+        *(*selections(20, *COINS, timeframe="5m"), *selections(20, *COINS, timeframe="240m")),
+        *selections(20, "SOLUSDT", timeframe="15m", strategy="fibonacci_bollinger"),
+    ]
+    end_ms = as_of_ms(chosen[-1].hour_ms) + HOUR_MS
+    asked = {"end_ms": end_ms, "min_confidence": 60.0, "costs": COSTS}
+    whole = run_forward_tests(market(), chosen, **asked)  # type: ignore[arg-type]
+    spare = run_forward_tests(market(), chosen, **asked, details=False)  # type: ignore[arg-type]
+    assert len(spare.table.fees) == 0 and len(spare.table) == len(whole.table) > 50
+    some = np.random.default_rng(2).permutation(len(whole.table))[:40]
+    for one, other in zip(
+        whole.table.take(some).trades(), spare.detailed(spare.table.take(some)).trades(), strict=True
+    ):
+        np.testing.assert_array_equal(one.marks, other.marks)
+        assert replace(one, marks=COINS) == replace(other, marks=COINS)  # type: ignore[arg-type]
+
+
+def test_signals_of_all_trades_are_a_frame_in_live_s_order() -> None:
+    chosen = selections(30, *COINS, timeframe="15m")
+    found = forward_tested(chosen)
+    frame, rows = tried_frame(found.table), trades_frame(found.of(found.trades))
+    for column in ("entry_ms", "exit_ms", "timeframe", "strategy", "r", "reason"):
+        assert frame[column].tolist() == rows[column].tolist()
 
 
 @pytest.mark.slow
