@@ -13,7 +13,9 @@ from trading_assets.market.spans import Span, subtract
 
 @runtime_checkable
 class Stored(Protocol):
-    """A reader that knows what it would have to fetch."""
+    """A reader that knows what it would have to fetch, and reads `stored` what it has not to."""
+
+    stored: CandleReader
 
     def missing(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> list[Span]:
         """Spans of [start_ms, end_ms) that a read of them would ask for."""
@@ -76,23 +78,23 @@ class HeldCandles:
         for one in held:
             if one.span[0] <= start_ms and end_ms <= one.span[1]:
                 return one.rows
-        span = self._span(key, start_ms, end_ms)
+        reader = self._reader
+        if not isinstance(reader, Stored):
+            return None
+        span = self._span(reader, key, start_ms, end_ms)
         if span is None:
             return None
         rows = (
-            self._reader.read_funding(symbol, *span)
+            reader.stored.read_funding(symbol, *span)
             if timeframe is None
-            else self._reader.read(symbol, timeframe, *span)
+            else reader.stored.read(symbol, timeframe, *span)
         )
         held[:] = [one for one in held if one.span[1] <= span[0] or span[1] <= one.span[0]]
         held.append(_Held(span, rows))
         return rows
 
-    def _span(self, key: tuple[str, Timeframe | None], start_ms: int, end_ms: int) -> Span | None:
+    def _span(self, reader: Stored, key: tuple[str, Timeframe | None], start_ms: int, end_ms: int) -> Span | None:
         """The stored span of the range that has all of [start_ms, end_ms)."""
-        reader = self._reader
-        if not isinstance(reader, Stored):
-            return None
         wide, spans = self._stored.get(key, ((0, 0), []))
         if not (wide[0] <= start_ms and end_ms <= wide[1]):
             # The next one may begin a little earlier.

@@ -29,6 +29,7 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.ledger.selections import empty_hours
 from trading_assets.ledger.tables import sql_table
+from trading_assets.market.loading import CandleReader
 from trading_assets.market.spans import Span
 from trading_assets.market.store import CandleStore
 from trading_assets.reporting.trade_table import Choices, Places, Selections
@@ -43,6 +44,7 @@ class FillingReader:
 
     def __init__(self, store: CandleStore, source: MarketData) -> None:
         self._store, self._source, self._now_ms = store, source, source.now_ms()
+        self.stored: CandleReader = store
         self.btc = store.btc
 
     def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:

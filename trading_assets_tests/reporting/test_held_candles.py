@@ -57,8 +57,8 @@ def test_what_is_stored_is_read_once(tmp_path: Path) -> None:
     reader = FillingReader(store, source)
     reader.read("ETHUSDT", Timeframe.M15, HOUR, HOUR + 9 * DAY_MS)
     held, reads = HeldCandles(reader, HOUR, HOUR + 9 * DAY_MS), []
-    real = reader.read
-    reader.read = lambda *asked: reads.append(asked) or real(*asked)  # type: ignore[method-assign, func-returns-value]
+    real = store.read
+    store.read = lambda *asked: reads.append(asked) or real(*asked)  # type: ignore[method-assign, func-returns-value]
     for hour in range(200):
         found = held.read("ETHUSDT", Timeframe.M15, HOUR + hour * HOUR_MS, HOUR + (hour + 9) * HOUR_MS)
         assert len(found) == 36
