@@ -59,7 +59,8 @@ def backtest_with_exclusions(
 
     def refuse(symbol: str, _timeframe: Timeframe, _needs: DataNeeds, _hours: Sequence[int]) -> OpenedData:
         def data_at(hour_ms: int) -> StrategyData:
-            raise DataError(reasons[hour_ms, symbol])
+            # It is read to the end of its day, too.
+            raise DataError(reasons.get((hour_ms, symbol), "not asked for"))
 
         return OpenedData(data_at)
 

@@ -18,10 +18,10 @@ import pandas as pd
 from trading_assets.backtesting.engine import Costs
 from trading_assets.backtesting.kernel.sweep_result import SweepResult
 from trading_assets.backtesting.liquidity import both_fills
-from trading_assets.backtesting.metrics import Metrics, mean_r
+from trading_assets.backtesting.metrics import Metrics
 from trading_assets.backtesting.parameter_choice import choose_parameters, trials_from
 from trading_assets.backtesting.significance import MIN_TRADES, trades_p_value
-from trading_assets.core.candles import FloatArray
+from trading_assets.core.candles import FloatArray, IntArray
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.timeframes import Timeframe
 from trading_assets.strategies.registry import ConfiguredStrategy
@@ -85,11 +85,8 @@ def rows_of(
             _log.debug("%s failed on %s", strategy.name, symbol, exc_info=reason)
     rows = len(windows)
     texts = [strategy.parameters[index] for index in sets]
-    chances = [
-        (math.nan,) * 3 if error is not None else _chances(outcome, window, index, costs)
-        for error, window, index in zip(errors, windows, sets, strict=True)
-    ]
-    p_values, break_evens, in_r = np.array(chances, dtype=np.float64).reshape(rows, 3).T
+    figures = outcome.figures[windows, sets]
+    p_values, break_evens, in_r = _chances(outcome, figures, outcome.starts[windows, sets], costs)
     columns = {
         "hour_ms": np.array([hours[window] for window in windows], dtype=np.int64),
         "timeframe": [timeframe.value] * rows,
@@ -108,26 +105,39 @@ def rows_of(
         "mean_r": in_r,
         "error": errors,
     }
-    return Block(columns, outcome.figures[windows, sets]), failed
+    return Block(columns, figures), failed
 
 
-def _chances(outcome: SweepResult, window: int, index: int, costs: Costs) -> tuple[float, float, float]:
-    """p-value and break-even win rate of a chosen set, NaN where it has too few trades or no profit; mean result
-    in multiples of the risk, NaN without trades."""
-    figures = outcome.figures[window, index]
-    earned = bool(figures[_TOTAL_TRADES] >= MIN_TRADES and figures[_TOTAL_PNL] > 0)
-    results, risks = outcome.pnl(window, index), outcome.risk(window, index)
-    return _chances_of(results.tobytes(), risks.tobytes(), earned, costs.notional, both_fills(costs))
+def _chances(
+    outcome: SweepResult, figures: FloatArray, starts: IntArray, costs: Costs
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Of each row p-value and break-even win rate, NaN where it has too few trades or no profit; mean result in
+    multiples of the risk, NaN without trades.
+
+    Args:
+        figures: the fields of `Metrics`, shape (rows, fields).
+        starts: where its trades are among those of the outcome, shape (rows,).
+    """
+    from trading_assets.backtesting.kernel.means import mean_multiples  # noqa: PLC0415 (numba: a second)
+
+    gains, risks, counts = outcome.gains, outcome.risks, figures[:, _TOTAL_TRADES].astype(np.int64)
+    in_r = mean_multiples(gains, risks, costs.notional, starts, counts)
+    p_values, break_evens = np.full(len(starts), math.nan), np.full(len(starts), math.nan)
+    earned = (counts >= MIN_TRADES) & (figures[:, _TOTAL_PNL] > 0)
+    fills, before, found = both_fills(costs), (-1, -1), (math.nan, math.nan)
+    for row in np.flatnonzero(earned).tolist():
+        start, end = int(starts[row]), int(starts[row] + counts[row])
+        if (start, end) != before:
+            before = start, end
+            found = _p_value_of(gains[start:end].tobytes(), risks[start:end].tobytes(), costs.notional, fills)
+        p_values[row], break_evens[row] = found
+    return p_values, break_evens, in_r
 
 
 @lru_cache(maxsize=4096)
-def _chances_of(
-    results: bytes, risks: bytes, earned: bool, notional: float, costs: float
-) -> tuple[float, float, float]:
-    """See `_chances`. Windows that follow each other often have the same trades: half of them do."""
-    pnl, at_risk = np.frombuffer(results), np.frombuffer(risks) * notional
-    in_r = mean_r(pnl, at_risk)
-    return (*trades_p_value(pnl, at_risk, costs), in_r) if earned else (math.nan, math.nan, in_r)
+def _p_value_of(results: bytes, risks: bytes, notional: float, costs: float) -> tuple[float, float]:
+    """See `trades_p_value`. Windows that follow each other often have the same trades: half of them do."""
+    return trades_p_value(np.frombuffer(results), np.frombuffer(risks) * notional, costs)
 
 
 def frame_of(blocks: Sequence[Block]) -> pd.DataFrame:

@@ -22,8 +22,11 @@ import pandas as pd
 from trading_assets.backtesting.costs import cost_columns, costs_from
 from trading_assets.backtesting.day_panels import (
     DayPanels,
+    KnownLast,
     OpenedByWarmUp,
+    filled_up,
     groups,
+    known_last,
     split,
     window_start_ms,
     with_equal_times,
@@ -96,7 +99,21 @@ class _Raised:
     error: Exception
 
 
-_Work = Callable[[Mapping[str, Sequence[int]]], list[Block]]
+@dataclass(frozen=True)
+class _Task:
+    """Coins in hours of a day.
+
+    Attributes:
+        hours: of each symbol, ascending.
+        last: see `known_last`, with its `end_hour`.
+    """
+
+    hours: Mapping[str, Sequence[int]]
+    last: Mapping[str, KnownLast]
+    end_hour: int
+
+
+_Work = Callable[[_Task], list[Block]]
 
 _Reader = Callable[[str, int], OpenedData]
 """Opens the data of a symbol behind so many bars of warm-up."""
@@ -174,9 +191,14 @@ class BacktestRunner:
                 if wanted(symbol):
                     hours_by_symbol.setdefault(symbol, []).append(hour)
 
+        days: dict[int, list[int]] = {}
+        for hour in sorted(scans):
+            days.setdefault(anchor_ms(hour), []).append(hour)
+
         def open_one(symbol: str) -> Mapping[int, OpenedData]:
             strategies = wanted(symbol)
-            hours = hours_by_symbol[symbol]
+            # To the end of its last day, as far as other coins are read.
+            hours = sorted({*hours_by_symbol[symbol], days[anchor_ms(hours_by_symbol[symbol][-1])][-1]})
             warm_ups = sorted({part.warm_up for one in strategies for part in parts[one.name]})
             try:
                 return {
@@ -193,12 +215,7 @@ class BacktestRunner:
         blocks: list[Block] = []
         done: list[int] = []
         total = sum(map(len, hours_by_symbol.values()))
-        days: dict[int, list[int]] = {}
-        for hour in sorted(scans):
-            days.setdefault(anchor_ms(hour), []).append(hour)
         bars += max(of_day[-1] - of_day[0] for of_day in days.values()) // timeframe.ms if days else 0
-        # Something to do for every thread; many days are that already.
-        least = -(-self._threads // max(len(days), 1))
 
         def tell(_tasks: int) -> None:
             if progress is not None:
@@ -206,23 +223,18 @@ class BacktestRunner:
 
         for coins in groups(list(hours_by_symbol), sorted(scans), timeframe, bars):
             opened = dict(zip(coins, self._pool.map(open_one, coins), strict=True))
-            tasks = [
-                {symbol: [hour for hour in of_day if symbol in scans[hour]] for symbol in symbols}
-                for of_day in days.values()
-                for symbols in split(
-                    [symbol for symbol in coins if any(symbol in scans[hour] for hour in of_day)], bars, least
-                )
-            ]
+            tasks = self._tasks(days, coins, scans, opened)
             work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts, read=read)
 
-            def counted(task: Mapping[str, Sequence[int]], work: _Work = work) -> list[Block]:
+            def counted(task: _Task, work: _Work = work) -> list[Block]:
                 found = work(task)
-                done.append(sum(map(len, task.values())))
+                done.append(sum(map(len, task.hours.values())))
                 return found
 
             for task_blocks in map_on_workers(self._pool, self._threads, counted, tasks, tell):
                 blocks += task_blocks
-            opened.clear()  # before the next coins are read
+            tasks.clear()  # before the next coins are read
+            opened.clear()
         if not blocks:
             return BACKTEST_RESULTS.empty()
         frame = frame_of(blocks)
@@ -252,32 +264,66 @@ class BacktestRunner:
             tell(hour, failure_of(one.strategy, symbol, timeframe, data, one.error))
         self._raised.clear()
 
+    def _tasks(
+        self,
+        days: Mapping[int, Sequence[int]],
+        coins: Sequence[str],
+        scans: Mapping[int, Mapping[str, str]],
+        opened: OpenedByWarmUp,
+    ) -> list[_Task]:
+        """What is computed together: the hours of a day of coins with the same bars."""
+        asked = [
+            (anchor, symbol, hours)
+            for anchor, of_day in days.items()
+            for symbol in coins
+            if (hours := [hour for hour in of_day if symbol in scans[hour]])
+        ]
+        data = map_on_workers(
+            self._pool, self._threads, lambda one: known_last(opened[one[1]], one[2], days[one[0]][-1]), asked
+        )
+        by_day: dict[int, tuple[dict[str, list[int]], dict[str, KnownLast]]] = {}
+        for (anchor, symbol, hours), last in zip(asked, data, strict=True):
+            of_day, of_coins = by_day.setdefault(anchor, ({}, {}))
+            of_day[symbol], of_coins[symbol] = hours, last
+        # Something to do for every thread; many days are that already.
+        least = -(-self._threads // max(len(by_day), 1))
+        tasks = []
+        for anchor, (of_day, of_coins) in by_day.items():
+            filled = filled_up(of_coins, {symbol: hours[-1] for symbol, hours in of_day.items()})
+            tasks += [
+                _Task({one: of_day[one] for one in some}, {one: filled[one] for one in some}, days[anchor][-1])
+                for some in split(filled, least)
+            ]
+        return tasks
+
     def _task(
         self,
-        task: Mapping[str, Sequence[int]],
+        task: _Task,
         timeframe: Timeframe,
         opened: OpenedByWarmUp,
         wanted: Callable[[str], tuple[ConfiguredStrategy, ...]],
         parts: Mapping[str, Sequence[_Part]],
         read: _Reader,
     ) -> list[Block]:
-        """Some coins in hours of a day: `task` has the ascending hours of each."""
-        again = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts, read=read)
+        def again(symbol: str, hour: int, wanted: Callable[[str], tuple[ConfiguredStrategy, ...]]) -> list[Block]:
+            alone = _Task({symbol: [hour]}, {symbol: known_last(opened[symbol], [hour], hour)}, hour)
+            return self._task(alone, timeframe, opened, wanted, parts, read)
+
         members: dict[tuple[ConfiguredStrategy, ...], list[str]] = {}
         last: dict[str, Mapping[int, StrategyData]] = {}
         blocks: list[Block] = []
-        for symbol, hours in task.items():
-            try:
-                last[symbol] = {bars: data_at(hours[-1]) for bars, data_at in opened[symbol].items()}
+        for symbol, hours in task.hours.items():
+            data = task.last[symbol]
+            if not isinstance(data, DataError):
+                last[symbol] = data
                 members.setdefault(wanted(symbol), []).append(symbol)
-            except DataError as error:
-                if len(hours) > 1:
-                    blocks += chain.from_iterable(again({symbol: [hour]}) for hour in hours)
-                else:
-                    blocks += [
-                        self._block(timeframe, hours, (symbol,), [0], one, _all_failed(one, error), raised=False)
-                        for one in wanted(symbol)
-                    ]
+            elif len(hours) > 1:
+                blocks += chain.from_iterable(again(symbol, hour, wanted) for hour in hours)
+            else:
+                blocks += [
+                    self._block(timeframe, hours, (symbol,), [0], one, _all_failed(one, data), raised=False)
+                    for one in wanted(symbol)
+                ]
         for all_of_them, coins in members.items():
             strategies = [one for one in all_of_them if one.search is None]
             warm_ups = {one.name: {part.warm_up for part in parts[one.name]} for one in strategies}
@@ -287,28 +333,27 @@ class BacktestRunner:
                     continue
                 by_symbol = {symbol: last[symbol][bars] for symbol in coins}
                 for some in with_equal_times(by_symbol):
-                    day = DayPanels(
-                        timeframe, {one: task[one] for one in some}, by_symbol, opened, bars, self._held_back
-                    )
+                    hours_of = {one: task.hours[one] for one in some}
                     try:
+                        day = DayPanels(timeframe, hours_of, by_symbol, opened, bars, self._held_back, task.end_hour)
                         blocks += list(self._day_blocks(day, together, parts))
                     except DataError:  # of an hour, which has a row that says so; the others are not touched
                         only = {symbol: tuple(together) for symbol in some}
-                        for symbol, hour in [(one, hour) for one in some for hour in task[one]]:
-                            blocks += again({symbol: [hour]}, wanted=only.__getitem__)
+                        for symbol, hour in [(one, hour) for one, hours in hours_of.items() for hour in hours]:
+                            blocks += again(symbol, hour, only.__getitem__)
             for one in strategies:
                 if len(warm_ups[one.name]) > 1:
                     blocks += [
                         self._divided_block(hour, timeframe, symbol, opened[symbol], one, parts[one.name])
                         for symbol in coins
-                        for hour in task[symbol]
+                        for hour in task.hours[symbol]
                     ]
             blocks += [
                 self._searched_block(hour, timeframe, symbol, opened[symbol], one, read)
                 for one in all_of_them
                 if one.search is not None
                 for symbol in coins
-                for hour in task[symbol]
+                for hour in task.hours[symbol]
             ]
         return blocks
 

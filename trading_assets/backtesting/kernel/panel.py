@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -92,6 +93,20 @@ def as_rows(values: FloatArray) -> FloatArray:
     return rows
 
 
+@dataclass(frozen=True)
+class OwnBars:
+    """Candles and payments of one coin or a panel; what the compiled loops read of them is made when asked for."""
+
+    candles: Candles
+    funding: Funding
+    first: int
+
+    @cached_property
+    def prices(self) -> Prices:
+        """Those from the bar `first` on count."""
+        return Prices.from_candles(self.candles, self.funding, self.first)
+
+
 COIN, BEGIN, END, SPLIT, KNOWN, SAME = range(6)
 """Columns of `Panel.windows`."""
 
@@ -125,7 +140,7 @@ class Panel:
         windows: of each window, those of a coin together and ascending: the coin's place, the first bar and the one
             after the last, the first bar out of sample (counted from `first`), how many payments were known at its
             end, and whether its result is that of the window before; shape (windows, 6).
-        prices: what the compiled loops read of the candles.
+        own: candles and payments of all coins, whatever strategies see of them.
         max_prices: see `StrategyData.max_price`, shape (windows,).
         shows_funding: whether `data` has the payments: they are a cost all the same.
     """
@@ -138,7 +153,7 @@ class Panel:
     bars: int
     since_ms: int
     windows: IntArray
-    prices: Prices
+    own: OwnBars
     max_prices: FloatArray
     shows_funding: bool = True
 
@@ -162,12 +177,10 @@ class Panel:
         one = [0, 0, bars, split_bar(bars, out_of_sample_pct), len(data.funding.time_ms), 0]
         windows = np.array([one] * len(members), dtype=np.int64)
         windows[:, COIN] = np.arange(len(members))
-        prices = Prices.from_candles(data.candles, data.funding, first)
+        own = OwnBars(data.candles, data.funding, first)
         max_prices = np.array([member.max_price for member in members], dtype=np.float64)
         since_ms = start_ms if since_ms is None else since_ms
-        return cls(
-            tuple(members), data, start_ms, out_of_sample_pct, first, bars, since_ms, windows, prices, max_prices
-        )
+        return cls(tuple(members), data, start_ms, out_of_sample_pct, first, bars, since_ms, windows, own, max_prices)
 
     def over(self, hours: Sequence[HourWindow]) -> Panel:
         """The same coins over windows of several hours, those of a coin together and ascending.
@@ -194,6 +207,11 @@ class Panel:
 
     def __len__(self) -> int:
         return len(self.members)
+
+    @property
+    def prices(self) -> Prices:
+        """What the compiled loops read of the candles."""
+        return self.own.prices
 
     @property
     def bars_by_window(self) -> IntArray:

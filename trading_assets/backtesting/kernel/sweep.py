@@ -13,6 +13,7 @@ from copy import copy
 from dataclasses import astuple, dataclass
 from inspect import getattr_static
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -160,10 +161,10 @@ class StrategySweep:
     ) -> SweepResult:
         """Figures over the windows of several hours of a day, equal to those of each hour alone.
 
-        Indicators and decisions are computed once, on the data of the last hour, where those of every bar are the same
-        whatever follows it. Whether they are is looked at in each panel: those of one coin are computed again on what
-        is known in its first hour and in one other (in all of them at first), and must be the same to the last bit. A
-        strategy that differs, fails, or cannot be compiled is computed hour by hour.
+        Indicators and decisions are computed once, on data that reach to the last hour or farther, where those of every
+        bar are the same whatever follows it. Whether they are is looked at in each panel: those of one coin are
+        computed again on what is known in its first hour and in one other (in all of them at first), and must be the
+        same to the last bit. A strategy that differs, fails, or cannot be compiled is computed hour by hour.
 
         Args:
             hours_ms: the hour of each window, UTC ms.
@@ -194,14 +195,16 @@ class StrategySweep:
         if plan is None or plan.rule not in _verified_rules or not (self.compiles and self.panels):
             self._seen_days = turn  # a first panel in which nothing trades tells nothing
             return None
-        looked_at = hours[:-1] if turn == 0 else {hours[0], hours[turn % (len(hours) - 1)]}
+        # The same for all strategies of a panel, so that they share what is read and computed again.
+        chosen = crc32(f"{hours} {[member.symbol for member in day.members]}".encode())
+        looked_at = hours if turn == 0 else {hours[0], hours[chosen % len(hours)]}
         try:
             with shared_indicators():
                 inputs = self._inputs(day, waits=costs.entry is not None)
                 if inputs is None:
                     return None
                 for hour in looked_at:
-                    panel = of_hour(hour, turn)
+                    panel = of_hour(hour, chosen // len(hours))
                     then = self._inputs(panel, waits=inputs.plan.rule.waits)
                     if then is None or then.plan is not inputs.plan:
                         return None
