@@ -57,12 +57,11 @@ def backtest_with_exclusions(
             if out:
                 reasons[hour, symbol] = next(reason for reason in why.values() if reason is not None)
 
-    def refuse(symbol: str, _timeframe: Timeframe, _needs: DataNeeds, _hours: Sequence[int]) -> OpenedData:
+    def refuse(symbol: str, _timeframe: Timeframe, _needs: DataNeeds, hours: Sequence[int]) -> OpenedData:
         def data_at(hour_ms: int) -> StrategyData:
-            # It is read to the end of its day, too.
-            raise DataError(reasons.get((hour_ms, symbol), "not asked for"))
+            raise DataError(f"no data of {symbol} are read at {hour_ms}")
 
-        return OpenedData(data_at)
+        return OpenedData(data_at, refused={hour: reasons[hour, symbol] for hour in hours if (hour, symbol) in reasons})
 
     parts = []
     for excluded, hours in routes.items():

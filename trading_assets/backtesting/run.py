@@ -272,11 +272,12 @@ class BacktestRunner:
         opened: OpenedByWarmUp,
     ) -> list[_Task]:
         """What is computed together: the hours of a day of coins with the same bars."""
+        refused = {symbol: next(iter(opened[symbol].values())).refused for symbol in coins}
         asked = [
             (anchor, symbol, hours)
             for anchor, of_day in days.items()
             for symbol in coins
-            if (hours := [hour for hour in of_day if symbol in scans[hour]])
+            if (hours := [hour for hour in of_day if symbol in scans[hour] and hour not in refused[symbol]])
         ]
         data = map_on_workers(
             self._pool, self._threads, lambda one: known_last(opened[one[1]], one[2], days[one[0]][-1]), asked
@@ -287,7 +288,13 @@ class BacktestRunner:
             of_day[symbol], of_coins[symbol] = hours, last
         # Something to do for every thread; many days are that already.
         least = -(-self._threads // max(len(by_day), 1))
-        tasks = []
+        tasks = [
+            _Task({symbol: [hour]}, {symbol: DataError(refused[symbol][hour])}, hour)
+            for of_day in days.values()
+            for symbol in coins
+            for hour in of_day
+            if hour in refused[symbol] and symbol in scans[hour]
+        ]
         for anchor, (of_day, of_coins) in by_day.items():
             filled = filled_up(of_coins, {symbol: hours[-1] for symbol, hours in of_day.items()})
             tasks += [

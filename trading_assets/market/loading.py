@@ -31,14 +31,18 @@ class OpenedData:
 
     Attributes:
         load: gives what an hour reads. The hours of a UTC day begin at the same candles, so that what an earlier one
-            reads is the first part of what a later one does.
+            reads is the first part of what a later one does. Where it raises a DataError, it does so for all hours.
         max_prices: see `StrategyData.max_price`, by hour (UTC ms); where an hour has none, that of `load`.
+        refused: why an hour (UTC ms) has no data, whatever `load` says.
     """
 
     load: DataByHour
     max_prices: Mapping[int, float] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict)
 
     def __call__(self, hour_ms: int) -> StrategyData:
+        if hour_ms in self.refused:
+            raise DataError(self.refused[hour_ms])
         data = self.load(hour_ms)
         return replace(data, max_price=self.max_prices[hour_ms]) if hour_ms in self.max_prices else data
 
