@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from trading_assets.backtesting.kernel.panel import Panel
 from trading_assets.backtesting.kernel.sweep import StrategySweep
 from trading_assets.backtesting.run import BacktestRunner
 from trading_assets.core.candles import Candles, FloatArray, Funding
@@ -248,3 +249,25 @@ def test_the_hours_of_a_day_are_computed_together(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(StrategySweep, "_compiled", counted)
     rows_of(SHIPPED[:1], Timeframe.M15, HOURS[2:9])
     assert max(windows) >= 7, windows
+
+
+def test_coins_that_leave_the_scan_share_a_panel_with_those_that_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    class UntilItLeaves(Market):
+        """Nothing is stored of a coin after the last hour that scans it."""
+
+        def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+            candles = super().read(symbol, timeframe, start_ms, end_ms)
+            return candles.closed_by(as_of_ms(SCANNED.get(symbol, HOURS)[-1]))
+
+    panels: list[tuple[str, ...]] = []
+    compiled = StrategySweep._compiled
+
+    def noted(self: StrategySweep, panel: Panel, *more: object) -> object:
+        panels.append(tuple(sorted(member.symbol for member in panel.members)))
+        return compiled(self, panel, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(StrategySweep, "_compiled", noted)
+    hours = HOURS[:9]
+    found = rows_of(SHIPPED[:1], Timeframe.M15, hours, market=UntilItLeaves())
+    assert ("AUSDT", "BUSDT", "CUSDT", "DUSDT") in panels
+    equal(found, rows_of(SHIPPED[:1], Timeframe.M15, hours))

@@ -222,9 +222,10 @@ class Panel:
         """The window of one coin."""
         return Window.from_data(self.members[coin], self.start_ms, self.out_of_sample_pct)
 
-    def alone(self, coin: int) -> Panel:
-        """A panel of one coin."""
-        alone = Panel.from_members([self.members[coin]], self.start_ms, self.out_of_sample_pct, self.since_ms)
+    def alone(self, *coins: int) -> Panel:
+        """A panel of one coin, or of some."""
+        members = [self.members[coin] for coin in coins]
+        alone = Panel.from_members(members, self.start_ms, self.out_of_sample_pct, self.since_ms)
         return alone if self.shows_funding else alone._without_funding()
 
     def seeing(self, needs: DataNeeds) -> Panel:

@@ -50,7 +50,7 @@ _FEW_BARS = 8
 RECHECK_EVERY = 32
 """After the first panel, one coin of every so many panels is computed alone again; so is one hour of so many days."""
 
-CHECKED_COINS = 8
+COINS_ALONE = 8
 """So many coins of the first panel are computed alone: the first, the last, and others far apart."""
 
 PanelOfHour = Callable[..., Panel]
@@ -280,18 +280,19 @@ class StrategySweep:
         return joined(found)
 
     def _equal_to_coin_alone(self, outcome: SweepResult, panel: Panel, costs: Costs, capital: float) -> bool:
-        """Whether coins have in the panel what they have alone: some of the first panel, later one now and then."""
+        """Whether coins have in the panel what they have alone: one now and then, and of the first panel some alone and
+        the others in halves of it."""
         turn, self._seen_panels = self._seen_panels, self._seen_panels + 1
-        coins = (
-            np.unique(np.linspace(0, len(panel) - 1, CHECKED_COINS).astype(np.int64)).tolist()
-            if turn == 0
-            else [turn // RECHECK_EVERY % len(panel)]
-            if turn % RECHECK_EVERY == 0
-            else ()
-        )
-        for coin in coins:
-            alone = self._attempt(panel.alone(coin), costs, capital)
-            if alone is None or not np.array_equal(alone.figures[0], outcome.figures[coin]):
+        coins, parts = range(len(panel)), list[Sequence[int]]()
+        if turn == 0:
+            few = np.unique(np.linspace(0, len(panel) - 1, COINS_ALONE).astype(np.int64))
+            parts = [[coin] for coin in few.tolist()]
+            parts += [coins[::2], coins[1::2]] if len(parts) < len(panel) else []
+        elif turn % RECHECK_EVERY == 0:
+            parts = [[turn // RECHECK_EVERY % len(panel)]]
+        for part in parts:
+            found = self._attempt(panel.alone(*part), costs, capital)
+            if found is None or not np.array_equal(found.figures, outcome.figures[list(part)]):
                 _log.warning(
                     "%s computes something else for several coins than for one (do its indicators act along the last "
                     "axis?): its coins are computed one by one",
