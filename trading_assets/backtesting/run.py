@@ -296,7 +296,9 @@ class BacktestRunner:
             if hour in refused[symbol] and symbol in scans[hour]
         ]
         for anchor, (of_day, of_coins) in by_day.items():
-            filled = filled_up(of_coins, {symbol: hours[-1] for symbol, hours in of_day.items()})
+            filled = of_coins
+            if len(days[anchor]) > 1:  # else all end alike
+                filled = filled_up(of_coins, {symbol: hours[-1] for symbol, hours in of_day.items()})
             tasks += [
                 _Task({one: of_day[one] for one in some}, {one: filled[one] for one in some}, days[anchor][-1])
                 for some in split(filled, least)
