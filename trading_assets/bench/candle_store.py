@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from trading_assets.core.candles import Candles
 from trading_assets.core.ports import MarketData
 from trading_assets.core.timeframes import HOUR_MS, MINUTE_MS, Timeframe
+from trading_assets.market.chunks import parquet_options
 from trading_assets.market.store import CandleStore
 
 SLOTS = 2048
@@ -133,7 +134,7 @@ def _random(begin_ms: int, count: int, seed: int) -> Candles:
 
 def _write(path: Path, candles: Candles) -> None:
     columns = {name: getattr(candles, name) for name in _COLUMNS}
-    pq.write_table(pa.table(columns), path, compression="zstd", compression_level=1, use_dictionary=False)
+    pq.write_table(pa.table(columns), path, **parquet_options("start_ms"))
 
 
 def _columns_of(path: Path) -> dict[str, np.ndarray]:

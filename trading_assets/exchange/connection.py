@@ -12,6 +12,7 @@ from pybit.unified_trading import HTTP
 from trading_assets.core.private_files import limits_folder
 from trading_assets.exchange.deadline import Line
 from trading_assets.exchange.keys import ApiKeys
+from trading_assets.exchange.public_reads import PublicReads
 
 LARGEST_BODY = 8 * 1024**2
 """Bytes of an answer, unpacked; Bybit's largest is about 1 MB."""
@@ -58,6 +59,7 @@ class Session:
     http: HTTP = field(repr=False)
     url: str | None
     line: Line
+    public: PublicReads = field(repr=False)
     response: requests.Response | None = None
     is_overtaken: bool = False
 
@@ -83,7 +85,7 @@ def open_session(connection: Connection, url: str | None) -> Session:
     if url is not None:
         http.endpoint = url
         http.client.trust_env = not url.startswith("http://")  # a proxy does not reach the embedded exchange
-    session = Session(http, url, Line())
+    session = Session(http, url, Line(), PublicReads(http))
     session.line.mount(http.client)
 
     def keep(response: requests.Response, *_: object, **__: object) -> None:

@@ -35,6 +35,7 @@ from trading_assets.core.models import SendBy
 from trading_assets.exchange import answers
 from trading_assets.exchange.connection import Connection, Session, open_session
 from trading_assets.exchange.error_mapping import NOT_ON_DEMO, TOO_MANY_REQUESTS
+from trading_assets.exchange.public_reads import PATHS
 from trading_assets.exchange.rate_limiter import NoRateLimiter, RateLimiter, SharedRateLimiter
 from trading_assets.exchange.rate_limits import BATCH, Limit, Permit, limits_for
 
@@ -369,10 +370,9 @@ class Transport:
     def _call(
         self, session: Session, method: str, params: Mapping[str, object], *, sets_state: bool
     ) -> tuple[dict[str, Any], int]:
-        send = getattr(session.http, method)
         answer: object = None
         try:
-            answer = send(**params)
+            answer = session.public.ask(method, params) if method in PATHS else getattr(session.http, method)(**params)
         except requests.RequestException as error:
             raise answers.of_network(method, error) from error
         except _RAISED_ON_ANSWER:

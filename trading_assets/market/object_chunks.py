@@ -68,7 +68,22 @@ class ObjectChunks(ChunkFiles):
                 files, size = files + 1, size + stored.size
         return files, size
 
-    def put_damaged_aside(self, folder: Path, chunk_ms: int, columns: list[str], start_ms: int, end_ms: int) -> None:
+    def missing(
+        self,
+        folder: Path,
+        chunk_ms: int,
+        columns: list[str],
+        start_ms: int,
+        end_ms: int,
+        now_ms: int | None,
+        *,
+        mend: bool = False,
+    ) -> list[Span]:
+        if mend:
+            self._put_damaged_aside(folder, chunk_ms, columns, start_ms, end_ms)
+        return super().missing(folder, chunk_ms, columns, start_ms, end_ms, now_ms)
+
+    def _put_damaged_aside(self, folder: Path, chunk_ms: int, columns: list[str], start_ms: int, end_ms: int) -> None:
         if start_ms >= end_ms:
             return
         first = self._name(self.chunk_path(folder, floor_ms(start_ms, chunk_ms)))

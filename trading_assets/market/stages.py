@@ -7,9 +7,12 @@ backtests are not the business of this module.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,6 +31,9 @@ from trading_assets.market.spans import Span, union
 from trading_assets.market.store import CandleStore, Progress
 
 FETCH_WORKERS = 4
+
+_Columns = dict[str, np.ndarray | list[Any]]
+"""Columns of one symbol's hours."""
 
 FINER = "finer than the source"
 """The fault of every coin on a timeframe of which the source has no candles."""
@@ -129,40 +135,88 @@ def fill_candles(
     if timeframe.ms < finest.ms:
         return _not_offered(hours_of, timeframe, reach, finest)
     reaches = depth.reaches_ms(timeframe, strategies)
+    held_by = _HeldCandles(source, store, timeframe, hours_of, reaches, limits)
     filled = store.fill_many(
         source,
         [(symbol, timeframe, *span) for symbol, hours in hours_of.items() for span in _spans(hours, reach)],
         workers=FETCH_WORKERS,
         progress=progress,
+        then=held_by.cover,
     )
-    listed = {instrument.symbol: instrument.listed_ms for instrument in source.instruments()} if hours_of else {}
-    parts, now_ms = [], source.now_ms()
-    for symbol, hours in hours_of.items():
-        held = store.read(symbol, timeframe, as_of_ms(hours[0]) - reach, as_of_ms(hours[-1]))
-        exists = _exists_since_ms(store, symbol, held, as_of_ms(hours[0]) - reach, listed.get(symbol))
-        by_reach = _faults_by_reach(held, np.array(hours), reaches, now_ms, limits, exists)
-        if symbol in filled.failed:
-            why = f"not fetched: {filled.failed[symbol].replace('; ', ', ')}"
+    for symbol, why in filled.failed.items():
+        held_by.cover(symbol, f"not fetched: {why.replace('; ', ', ')}")
+    return _coverage_rows(list(hours_of), [held_by.columns[symbol] for symbol in hours_of], timeframe)
+
+
+class _HeldCandles:
+    """What the store holds of each symbol, and what is wrong with it; several threads may ask.
+
+    Attributes:
+        columns: those of `candle_coverage`, of each symbol that was covered.
+    """
+
+    def __init__(
+        self,
+        source: MarketData,
+        store: CandleStore,
+        timeframe: Timeframe,
+        hours_of: Mapping[str, Sequence[int]],
+        reaches: Sequence[int],
+        limits: QualityLimits,
+    ) -> None:
+        self._source, self._store, self._timeframe, self._hours_of = source, store, timeframe, hours_of
+        self._reaches, self._limits = reaches, limits
+        self._now_ms = 0
+        self._listed: dict[str, int] | None = None
+        self._lock = threading.Lock()
+        self.columns: dict[str, _Columns] = {}
+
+    def cover(self, symbol: str, not_fetched: str | None = None) -> None:
+        """Look at what is held of a symbol.
+
+        Args:
+            not_fetched: the fault of hours of which something was not fetched, and why.
+        """
+        hours, reach = self._hours_of[symbol], self._reaches[-1]
+        first_ms = as_of_ms(hours[0]) - reach
+        held = self._store.read(symbol, self._timeframe, first_ms, as_of_ms(hours[-1]))
+        exists = self._exists_since_ms(symbol, held, first_ms)
+        at = np.array(hours)
+        by_reach = _faults_by_reach(held, at, self._reaches, self._now_after(held), self._limits, exists)
+        if not_fetched is not None:
             for of_reach, found in by_reach.items():
-                spans = [(as_of_ms(hour) - of_reach, floor_ms(as_of_ms(hour), timeframe.ms)) for hour in hours]
-                is_whole = [not store.missing(symbol, timeframe, *span) for span in spans]
-                by_reach[of_reach] = [fault if whole else why for whole, fault in zip(is_whole, found, strict=True)]
-        least = reaches[0]
-        parts.append(
-            {
-                "symbol": symbol,
-                **_coverage(held, np.array(hours), reach, exists),
-                "fault": by_reach[least],
-                "deep_faults": [
-                    _deep_faults({of_reach: found[at] for of_reach, found in by_reach.items()})
-                    for at in range(len(hours))
-                ],
-            }
-        )
-    if not parts:
-        return CANDLE_COVERAGE.empty()
-    rows = pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True)
-    return CANDLE_COVERAGE.conform(rows.assign(timeframe=timeframe.value))
+                is_whole = [self._is_whole(symbol, hour, of_reach) for hour in hours]
+                by_reach[of_reach] = [
+                    fault if whole else not_fetched for whole, fault in zip(is_whole, found, strict=True)
+                ]
+        faults = {"fault": by_reach[self._reaches[0]], "deep_faults": _deep_faults(by_reach)}
+        self.columns[symbol] = {**_coverage(held, at, reach, exists), **faults}
+
+    def _is_whole(self, symbol: str, hour_ms: int, reach_ms: int) -> bool:
+        end = as_of_ms(hour_ms)
+        return not self._store.missing(symbol, self._timeframe, end - reach_ms, floor_ms(end, self._timeframe.ms))
+
+    def _now_after(self, held: Candles) -> int:
+        """The exchange's time, asked anew where a candle ends later than what was told before."""
+        with self._lock:
+            if not self._now_ms or (len(held) and held.end_ms[-1] > self._now_ms):
+                self._now_ms = self._source.now_ms()
+            return self._now_ms
+
+    def _exists_since_ms(self, symbol: str, held: Candles, first_ms: int) -> int | None:
+        """Since when candles of a symbol can be expected: its listing, or the first candle that was ever seen of it.
+
+        `held` that begins at `first_ms` needs no such question: since then at the latest, so that a gap at the start of
+        a later window is one.
+        """
+        if len(held) and held.start_ms[0] <= first_ms:
+            return int(held.start_ms[0])
+        with self._lock:
+            if self._listed is None:
+                self._listed = {one.symbol: one.listed_ms for one in self._source.instruments()}
+        seen = self._store.first_ms(symbol, self._timeframe)
+        known = [time_ms for time_ms in (seen, self._listed.get(symbol)) if time_ms is not None]
+        return min(known, default=None)
 
 
 def _not_offered(
@@ -171,12 +225,28 @@ def _not_offered(
     """Rows of a timeframe of which the source has no candles: each coin is left out, whatever the store holds."""
     fault = f"{FINER}: it has no candles shorter than {finest.value}"
     parts = []
-    for symbol, hours in hours_of.items():
-        held = Candles.empty(timeframe)
-        columns = _coverage(held, np.array(hours), reach_ms, None)
-        parts.append(pd.DataFrame({"symbol": symbol, **columns, "fault": fault}))
-    rows = pd.concat(parts, ignore_index=True) if parts else CANDLE_COVERAGE.empty()
-    return CANDLE_COVERAGE.conform(rows.assign(timeframe=timeframe.value))
+    for hours in hours_of.values():
+        columns = _coverage(Candles.empty(timeframe), np.array(hours), reach_ms, None)
+        parts.append({**columns, "fault": [fault] * len(hours), "deep_faults": [None] * len(hours)})
+    return _coverage_rows(list(hours_of), parts, timeframe)
+
+
+def _coverage_rows(symbols: Sequence[str], parts: Sequence[_Columns], timeframe: Timeframe) -> pd.DataFrame:
+    """Rows of `candle_coverage` of the columns of each symbol's hours."""
+    if not parts:
+        return CANDLE_COVERAGE.empty()
+    return CANDLE_COVERAGE.conform(_joined(symbols, parts).assign(timeframe=timeframe.value))
+
+
+def _joined(symbols: Sequence[str], parts: Sequence[_Columns]) -> pd.DataFrame:
+    """One frame of the columns of each symbol, below each other: a frame for each would cost more than its figures."""
+    hours = [len(part["hour_ms"]) for part in parts]
+    columns: _Columns = {"symbol": list(chain.from_iterable(map(repeat, symbols, hours)))}
+    for name in parts[0]:
+        values = [part[name] for part in parts]
+        is_array = isinstance(values[0], np.ndarray)
+        columns[name] = np.concatenate(values) if is_array else list(chain.from_iterable(values))
+    return pd.DataFrame(columns)
 
 
 def _hours_of(symbols_by_hour: Mapping[int, Collection[str]]) -> dict[str, list[int]]:
@@ -191,21 +261,6 @@ def _hours_of(symbols_by_hour: Mapping[int, Collection[str]]) -> dict[str, list[
 def _spans(hours_ms: Sequence[int], reach_ms: int) -> list[Span]:
     """What is needed of a symbol: a coin that comes and goes in a range is not fetched in between."""
     return union([(as_of_ms(hour) - reach_ms, as_of_ms(hour)) for hour in hours_ms])
-
-
-def _exists_since_ms(
-    store: CandleStore, symbol: str, held: Candles, start_ms: int, listed_ms: int | None
-) -> int | None:
-    """Since when candles of a symbol can be expected: its listing, or the first candle that was ever seen of it.
-
-    `held` that begins at `start_ms` needs no such question: since then at the latest, so that a gap at the start of a
-    later window is one.
-    """
-    if len(held) and held.start_ms[0] <= start_ms:
-        return int(held.start_ms[0])
-    seen = store.first_ms(symbol, held.timeframe)
-    known = [time_ms for time_ms in (seen, listed_ms) if time_ms is not None]
-    return min(known, default=None)
 
 
 def _windows(held: Candles, ends: IntArray, reach_ms: int) -> tuple[IntArray, IntArray]:
@@ -235,13 +290,19 @@ def _faults_by_reach(
     return {reach: found[reach] for reach in reaches}
 
 
-def _deep_faults(by_reach: Mapping[int, str | None]) -> str | None:
-    """The column of that name, of the faults of an hour by ascending reach."""
+def _deep_faults(by_reach: Mapping[int, Sequence[str | None]]) -> list[str | None]:
+    """The column of that name, of the faults of each hour by ascending reach."""
     least, *deeper = by_reach.values()
-    return json.dumps(dict(list(by_reach.items())[1:])) if least is None and any(deeper) else None
+    if not any(map(any, deeper)):
+        return [None] * len(least)
+    reaches = list(by_reach)[1:]
+    return [
+        json.dumps(dict(zip(reaches, found, strict=True))) if fault is None and any(found) else None
+        for fault, found in zip(least, zip(*deeper, strict=True), strict=True)
+    ]
 
 
-def _coverage(held: Candles, hours_ms: IntArray, reach_ms: int, exists_ms: int | None) -> dict[str, object]:
+def _coverage(held: Candles, hours_ms: IntArray, reach_ms: int, exists_ms: int | None) -> _Columns:
     """Columns of `candle_coverage` for each hour but those of faults, from candles of all of them."""
     step, ends = held.timeframe.ms, hours_ms + HOUR_MS
     low, high = _windows(held, ends, reach_ms)
@@ -287,13 +348,11 @@ def fill_funding(
             else None
             for hour in hours
         ]
-        parts.append({"symbol": symbol, **_funding_coverage(held, np.array(hours), reach), "fault": fault})
-    if not parts:
-        return FUNDING_COVERAGE.empty()
-    return FUNDING_COVERAGE.conform(pd.concat([pd.DataFrame(part) for part in parts], ignore_index=True))
+        parts.append({**_funding_coverage(held, np.array(hours), reach), "fault": fault})
+    return FUNDING_COVERAGE.conform(_joined(list(hours_of), parts)) if parts else FUNDING_COVERAGE.empty()
 
 
-def _funding_coverage(held: Funding, hours_ms: IntArray, reach_ms: int) -> dict[str, object]:
+def _funding_coverage(held: Funding, hours_ms: IntArray, reach_ms: int) -> _Columns:
     """Columns of `funding_coverage` for each hour, from payments of all of them."""
     ends = hours_ms + HOUR_MS
     low, high = np.searchsorted(held.time_ms, ends - reach_ms), np.searchsorted(held.time_ms, ends)

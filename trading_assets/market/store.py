@@ -10,6 +10,7 @@ aside and fetches it again. How chunks are read and written is in `chunks`.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, fields
@@ -164,8 +165,8 @@ class CandleStore:
         now_ms = source.now_ms() if now_ms is None else now_ms
         closed_until = min(end_ms, floor_ms(now_ms, step))
         folder, fetched = self._folder(symbol, timeframe), 0
-        self._chunks.put_damaged_aside(folder, _SLOTS * step, _CANDLE_COLUMNS, start_ms, closed_until)
-        wanted = self.missing(symbol, timeframe, start_ms, closed_until, now_ms=now_ms)
+        first, last = floor_ms(start_ms, step), -(-closed_until // step) * step
+        wanted = self._chunks.missing(folder, _SLOTS * step, _CANDLE_COLUMNS, first, last, now_ms, mend=True)
         if again:
             wanted = [(floor_ms(start_ms, step), closed_until)] if start_ms < closed_until else []
         for low, high in wanted:
@@ -185,16 +186,22 @@ class CandleStore:
         *,
         workers: int = 4,
         progress: Progress | None = None,
+        then: Callable[[str], None] = lambda _: None,
     ) -> Filled:
         """`fill` for many (symbol, timeframe, start_ms, end_ms) at once.
 
         A symbol that is refused, or whose answer makes no sense, fails alone.
 
+        Args:
+            then: called with each symbol that was filled, in the thread that did so: its chunks are in memory still.
+
         Raises:
             ExchangeError: the exchange does not answer, or refuses everything.
         """
         now_ms = source.now_ms()
-        return _in_threads(lambda request: self.fill(source, *request, now_ms=now_ms), requests, workers, progress)
+        return _in_threads(
+            lambda request: self.fill(source, *request, now_ms=now_ms), requests, workers, progress, then
+        )
 
     # Funding
 
@@ -240,8 +247,7 @@ class CandleStore:
         until = min(end_ms, self.funding_known_until_ms(now_ms))
         fetched = 0
         folder = self._funding_folder(symbol)
-        self._chunks.put_damaged_aside(folder, _FUNDING_CHUNK_MS, _FUNDING_COLUMNS, start_ms, until)
-        wanted = self.missing_funding(symbol, start_ms, until, now_ms=now_ms)
+        wanted = self._chunks.missing(folder, _FUNDING_CHUNK_MS, _FUNDING_COLUMNS, start_ms, until, now_ms, mend=True)
         if again:
             wanted = [(start_ms, until)] if start_ms < until else []
         for low, high in wanted:
@@ -349,16 +355,24 @@ def _in_threads(
     requests: Sequence[tuple],
     workers: int,
     progress: Progress | None,
+    then: Callable[[str], None] = lambda _: None,
 ) -> Filled:
     """Work on requests that begin with their symbol; one that fails by its own fault does not stop the others."""
     total, failed, unanswered = 0, dict[str, str](), 0
     stopped = threading.Event()
+    left, counting = Counter(request[0] for request in requests), threading.Lock()
 
     def unless_stopped(request: tuple) -> int:
         if stopped.is_set():
             return 0
         try:
-            return work(request)
+            done = work(request)
+            with counting:  # one that has failed leaves a request that is not done
+                left[request[0]] -= 1
+                is_last = not left[request[0]]
+            if is_last:
+                then(request[0])
+            return done
         except (*_OF_ONE_SYMBOL, ExchangeUnavailableError):
             raise
         except BaseException:

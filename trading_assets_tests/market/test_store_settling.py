@@ -6,12 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from trading_assets.core.candles import Funding
+from trading_assets.core.candles import Candles, Funding
+from trading_assets.core.errors import OrderRejectedError
+from trading_assets.core.models import Instrument, Rows
 from trading_assets.core.settings import Settings
 from trading_assets.core.strategy_data import DataNeeds, StrategyData
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, MINUTE_MS, TRADED_TIMEFRAMES, Timeframe, as_of_ms
@@ -126,6 +129,86 @@ def test_another_process_that_wrote_is_seen_at_once(tmp_path: Path) -> None:
     other.fill(source, "AUSDT", M1, T0 + HOUR_MS, T0 + 2 * HOUR_MS)
     assert len(one.read("AUSDT", M1, T0, T0 + DAY_MS)) == 120
     assert one.missing("AUSDT", M1, T0, T0 + 2 * HOUR_MS) == []
+
+
+def test_what_was_just_written_is_not_read_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, store = CountingSource(T0 + DAY_MS), CandleStore(tmp_path)
+    store.fill(source, "AUSDT", M1, T0, T0 + HOUR_MS)
+    afresh = CandleStore(tmp_path).read("AUSDT", M1, T0, T0 + DAY_MS)
+    monkeypatch.setattr(chunks.pq, "ParquetFile", None)
+    kept = store.read("AUSDT", M1, T0, T0 + DAY_MS)
+    assert content_hash(kept) == content_hash(afresh) and len(kept) == 60
+    for column in (kept.start_ms, kept.close):
+        with pytest.raises(ValueError, match="read-only"):
+            column[0] = 0
+    assert kept.close.base is not None and kept.close.base.nbytes == kept.close.nbytes, "no other rows stay in memory"
+
+
+def test_a_chunk_of_an_older_version_is_read_and_added_to(tmp_path: Path) -> None:
+    source, store = CountingSource(T0 + DAY_MS), CandleStore(tmp_path)
+    store.fill(source, "AUSDT", M1, T0, T0 + HOUR_MS)
+    (path,) = tmp_path.rglob("*.parquet")
+    pq.write_table(pq.read_table(path), path, compression="zstd", use_dictionary=False, write_page_checksum=True)
+    older = CandleStore(tmp_path)
+    assert content_hash(older.read("AUSDT", M1, T0, T0 + DAY_MS)) == content_hash(
+        store.read("AUSDT", M1, T0, T0 + DAY_MS)
+    )
+    assert older.fill(source, "AUSDT", M1, T0, T0 + 2 * HOUR_MS) == 60
+    other = CandleStore(tmp_path / "other")
+    other.fill(source, "AUSDT", M1, T0, T0 + 2 * HOUR_MS)
+    assert content_hash(CandleStore(tmp_path).read("AUSDT", M1, T0, T0 + DAY_MS)) == content_hash(
+        other.read("AUSDT", M1, T0, T0 + DAY_MS)
+    )
+
+
+def test_a_symbol_is_looked_at_once_all_of_it_is_filled(tmp_path: Path) -> None:
+    class Refusing(CountingSource):
+        def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+            if symbol == "BUSDT" and start_ms == T0:
+                raise OrderRejectedError("no such symbol")
+            return super().candles(symbol, timeframe, start_ms, end_ms)
+
+    source, store = Refusing(T0 + DAY_MS), CandleStore(tmp_path)
+    spans = [(T0, T0 + HOUR_MS), (T0 + 3 * HOUR_MS, T0 + 4 * HOUR_MS)]
+    found: list[tuple[str, int]] = []
+    filled = store.fill_many(
+        source,
+        [(symbol, M1, *span) for span in spans for symbol in ("AUSDT", "BUSDT", "CUSDT")],
+        then=lambda symbol: found.append((symbol, len(store.read(symbol, M1, T0, T0 + DAY_MS)))),
+    )
+    assert sorted(found) == [("AUSDT", 120), ("CUSDT", 120)]
+    assert list(filled.failed) == ["BUSDT"]
+
+
+def test_a_candle_that_closes_while_others_are_fetched_is_finished(tmp_path: Path) -> None:
+    class Passing(CountingSource):
+        """A venue whose next four hours end while the first answer is on its way."""
+
+        def candles(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:
+            self.time_ms = T0 + 4 * HOUR_MS
+            return super().candles(symbol, timeframe, start_ms, end_ms)
+
+    store = CandleStore(tmp_path)
+    source = Passing(T0 + 4 * HOUR_MS - 1)
+    hours = {T0 + 2 * HOUR_MS: ["AUSDT", "BUSDT"]}
+    store.fill(CountingSource(T0 + 4 * HOUR_MS), "AUSDT", M240, T0, T0 + 4 * HOUR_MS)
+    rows = fill_candles(source, store, M240, hours, [], BORNE)
+    assert not any(str(fault).startswith("unfinished") for fault in rows["fault"])
+
+
+def test_contracts_are_asked_for_where_a_coin_may_be_young_alone(tmp_path: Path) -> None:
+    class Asked(CountingSource):
+        times = 0
+
+        def instruments(self) -> Rows[Instrument]:
+            self.times += 1
+            return super().instruments()
+
+    old, young = Asked(T0 + DAY_MS), Asked(T0 + DAY_MS, has=lambda symbol, at: symbol != "BUSDT" or at >= T0)
+    for source, store in ((old, CandleStore(tmp_path / "old")), (young, CandleStore(tmp_path / "young"))):
+        rows = fill_candles(source, store, M60, {T0: ["AUSDT", "BUSDT", "CUSDT"]}, [], BORNE)
+        assert list(rows["symbol"]) == ["AUSDT", "BTCUSDT", "BUSDT", "CUSDT"]
+    assert (old.times, young.times) == (0, 1)
 
 
 # What is loaded depends on the question alone, not on what else the store happens to hold.
