@@ -123,6 +123,6 @@ def research_job() -> dg.JobDefinition:
     return build_definitions().resolve_job_def("research")
 
 
-# An answer with a thousand candles is a thousand lists, which made a collection each, and a tenth of the time of fetching.
+# An answer with a thousand candles is a thousand lists: each made a collection, which took a tenth of fetching.
 gc.set_threshold(10_000)
 gc.freeze()  # a full collection need not look at everything that was imported: a tenth of a second each, in every run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,9 +89,14 @@ def open_session(connection: Connection, url: str | None) -> Session:
     session = Session(http, url, Line(), PublicReads(http))
     session.line.mount(http.client)
 
+    # Not by itself: what refers to itself is collected at any moment, and with it the pools that it has to close.
+    of_session = weakref.ref(session)
+
     def keep(response: requests.Response, *_: object, **__: object) -> None:
         _read_body(response)
-        session.response = response
+        found = of_session()
+        if found is not None:
+            found.response = response
 
     http.client.hooks["response"].append(keep)
     # A signed request goes to the venue alone: an answer that sends it elsewhere is the answer.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Mapping
 
 import pytest
@@ -79,3 +81,17 @@ def test_a_row_that_is_no_candle_is_no_answer(stub: Stub, connect: Connect, row:
     stub.answer(envelope({"list": [ROW, row]}, time_ms=T0 + MINUTE_MS))
     with pytest.raises(ExchangeUnavailableError, match="cannot be read"):
         connect().candles("BTCUSDT", Timeframe.M1, T0, T0 + MINUTE_MS)
+
+
+def test_a_session_that_is_let_go_is_gone_at_once(stub: Stub) -> None:
+    """A collection that closes its pools may come in the middle of anything: of a deep recursion, too."""
+    stub.answer(envelope({"list": [ROW]}, time_ms=T0))
+    gc.disable()
+    try:
+        session = open_session(Connection(url=stub.url), stub.url)
+        session.public.ask("get_kline", {"symbol": "BTCUSDT"})
+        client = weakref.ref(session.http.client)
+        del session
+        assert client() is None
+    finally:
+        gc.enable()
