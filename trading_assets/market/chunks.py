@@ -44,6 +44,7 @@ Identity = tuple[int, int, int]
 _COVERED, _ABSENT, _CHECKSUM = b"covered", b"absent", b"checksum"
 _LOCK_TIMEOUT_S = 60.0
 _CACHED_BYTES = 96 * 1024 * 1024
+_BYTES_OF_A_COIN = 640 * 1024
 _TEMPORARY = ".writing-"
 _DAMAGED = ".damaged"
 
@@ -75,7 +76,8 @@ class Chunk:
 
 
 class ChunkFiles:
-    """Reading and writing of chunks; safe for threads and processes. What was read is kept in memory, up to 96 MB.
+    """Reading and writing of chunks; safe for threads and processes. What was read is kept in memory, up to 96 MB, and
+    more where many coins are read (`expect`).
 
     Raises (every method):
         StorageError: a file cannot be read or written; the message names it and what to do.
@@ -85,7 +87,14 @@ class ChunkFiles:
     def __init__(self) -> None:
         self._cache: OrderedDict[Path, tuple[Identity, Chunk]] = OrderedDict()
         self._cached_bytes = 0
+        self._coins = 0
         self._cache_lock = Lock()
+
+    def expect(self, coins: int) -> None:
+        """Keep enough for so many coins that are read one after the other, again and again: with less, each time all of
+        them would be read from their files.
+        """
+        self._coins = coins
 
     @staticmethod
     def start_of(path: Path) -> int:
@@ -207,7 +216,8 @@ class ChunkFiles:
             replaced = self._cache.pop(path, None)
             self._cached_bytes += chunk.bytes - (replaced[1].bytes if replaced is not None else 0)
             self._cache[path] = (identity, chunk)
-            while self._cached_bytes > _CACHED_BYTES and len(self._cache) > 1:
+            most_bytes = max(_CACHED_BYTES, self._coins * _BYTES_OF_A_COIN)
+            while self._cached_bytes > most_bytes and len(self._cache) > 1:
                 self._cached_bytes -= self._cache.popitem(last=False)[1][1].bytes
 
     def merge(

@@ -81,6 +81,10 @@ class CandleStore:
         self.root, self.btc = root, btc
         self._chunks = ChunkFiles() if chunks is None else chunks
 
+    def expect(self, coins: int) -> None:
+        """See `ChunkFiles.expect`."""
+        self._chunks.expect(coins)
+
     # Candles
 
     def read(self, symbol: str, timeframe: Timeframe, start_ms: int, end_ms: int) -> Candles:

@@ -122,6 +122,24 @@ def test_the_memory_of_read_chunks_is_bounded_and_forgets_the_longest_unused(
     assert store._chunks._cached_bytes == sum(chunk.bytes for _, chunk in store._chunks._cache.values())
 
 
+def test_as_many_coins_as_are_expected_are_read_from_their_files_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "_CACHED_BYTES", 1)
+    monkeypatch.setattr(chunks, "_BYTES_OF_A_COIN", 24 * 7 * 8)
+    source, store = CountingSource(T0 + DAY_MS), CandleStore(tmp_path)
+    coins = [f"S{i}USDT" for i in range(10)]
+    for coin in coins:
+        store.fill(source, coin, M60, T0, T0 + DAY_MS)
+    for expected, kept in [(10, 10), (4, 4)]:
+        store.expect(expected)
+        for coin in [*coins, *coins]:
+            assert len(store.read(coin, M60, T0, T0 + DAY_MS)) == 24
+        store.fill(source, "LASTUSDT", M60, T0, T0 + DAY_MS)
+        store.read("LASTUSDT", M60, T0, T0 + DAY_MS)
+        assert len(store._chunks._cache) == kept
+
+
 def test_another_process_that_wrote_is_seen_at_once(tmp_path: Path) -> None:
     source, one, other = CountingSource(T0 + DAY_MS), CandleStore(tmp_path), CandleStore(tmp_path)
     one.fill(source, "AUSDT", M1, T0, T0 + HOUR_MS)

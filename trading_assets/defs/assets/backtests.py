@@ -59,6 +59,8 @@ def _backtest_asset(timeframe: Timeframe) -> dg.AssetsDefinition:
     ) -> pd.DataFrame:
         hours = hours_of(context)
         store, max_prices = candle_store.get(), max_prices_by_symbol(market_scan)
+        # Longer candles are read for every timeframe, those of an hour's coins one after the other.
+        store.expect(int(market_scan.groupby("hour_ms").size().max()) if len(market_scan) else 0)
         btc = CachedReader(store, as_of_ms(hours[-1]))
         scans: dict[int, dict[str, str]] = {hour: {} for hour in hours}
         for hour, symbol, scan in market_scan[["hour_ms", "symbol", "scan_id"]].itertuples(index=False):
