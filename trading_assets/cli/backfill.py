@@ -34,8 +34,14 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 64),
     help="Runs at once, each in a process of about 1 GB.  [default: one a core, where there is memory and work for it]",
 )
+@click.option(
+    "--queue",
+    is_flag=True,
+    help="Let Dagster's daemon start the runs, on Celery workers where there are; this command waits for them. "
+    "--processes is then for how many at once the range is split (default 4); how many are, dagster.yaml says.",
+)
 def backfill(
-    first: str | None, last: str | None, days: int | None, as_of_settings: bool, processes: int | None
+    first: str | None, last: str | None, days: int | None, as_of_settings: bool, processes: int | None, queue: bool
 ) -> None:
     """Scan, candles, backtests and selections of a range of hours, each as of its own end.
 
@@ -64,10 +70,12 @@ def backfill(
         )
     warnings.filterwarnings("ignore", module="dagster.*")
     hours = (last_ms - first_ms) // HOUR_MS + 1
-    at_once = processes or runs.processes_by_default(hours)
+    at_once = processes or (runs.RUNS_OF_A_QUEUE if queue else runs.processes_by_default(hours))
     began = time.perf_counter(), cpu_s()
     done, peaks_mb = 0, dict[int, float]()
-    with runs.find_instance(Path.cwd()), console.status("starting the run") as status:
+    waits = "waiting for Dagster's daemon and its workers" if queue else "starting the run"
+    kind = "backfill" if queue else "run"
+    with runs.find_instance(Path.cwd()), console.status(waits) as status:
         console.print(
             "each hour is researched with the settings that were used when it ended"
             if as_of_settings
@@ -80,16 +88,17 @@ def backfill(
                 status.update(f"{done} of {hours} hours; {told.text}")
 
         for one in runs.backfill(
-            research_job, first_ms, last_ms, follow, as_of_settings=as_of_settings, processes=at_once
+            research_job, first_ms, last_ms, follow, as_of_settings=as_of_settings, processes=at_once, queue=queue
         ):
             begin, of_run = one.given
             done += of_run
-            console.print(f"run {one.run_id}: {of_run} hours from {iso(begin)}", highlight=False)
+            console.print(f"{kind} {one.run_id}: {of_run} hours from {iso(begin)}", highlight=False)
     wall, cpu = time.perf_counter() - began[0], cpu_s() - began[1]
     memory = " and ".join(f"{peak:,.0f} MB" for peak in peaks_mb.values())
     each = " in its processes" if len(peaks_mb) > 1 else ""
+    took = "" if queue else f", {cpu:.0f} s of CPU, at most {memory}{each}"
     console.print(
-        f"{hours} hours in {wall:.0f} s, {cpu:.0f} s of CPU, at most {memory}{each}. Next: "
+        f"{hours} hours in {wall:.0f} s{took}. Next: "
         f"trading-assets report walk-forward --from {hour_key(first_ms)} --to {hour_key(last_ms)}",
         highlight=False,
         soft_wrap=True,

@@ -411,6 +411,27 @@ def backfill(
             open_console().print(line(research.report_line(report["report"])), soft_wrap=True)
 
 
+@bench.command("workers")
+@click.option("--days", default=4, show_default=True, type=click.IntRange(1, 366), help="Length of the range.")
+@click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 40), help="Coins kept of each scan.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1, 64), help="Each has a run, and a core.")
+@click.option(
+    "--broker", default="amqp://guest:guest@127.0.0.1:5672//", show_default=True, help="RabbitMQ; queues of its own."
+)
+@click.option("--dagster-url", help="Keep Dagster's history in this empty PostgreSQL database; default: SQLite.")
+@click.option("--database-url", help="Keep the ledger in this empty PostgreSQL database; default: SQLite.")
+def workers_(
+    days: int, symbols: int, workers: int, broker: str, dagster_url: str | None, database_url: str | None
+) -> None:
+    """A backfill over Celery workers, of one core each, from an empty home, as one JSON object."""
+    from trading_assets.bench.measurement import Stores  # noqa: PLC0415 (imports the server's parts)
+    from trading_assets.bench.queue_backfill import backfill_by_workers  # noqa: PLC0415 (as above)
+
+    stores = Stores(dagster_url, database_url)
+    found = backfill_by_workers(days, symbols, workers, broker, stores, lambda text: click.echo(text, err=True))
+    click.echo(json.dumps(found))
+
+
 @bench.command("history")
 @click.option("--symbols", default=30, show_default=True, type=click.IntRange(1, 500), help="Coins.")
 @click.option("--months", default=12, show_default=True, type=click.IntRange(1, 60), help="Of candles of a minute.")

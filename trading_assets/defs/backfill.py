@@ -19,6 +19,7 @@ from trading_assets.core.errors import ConfigurationError, DataError
 from trading_assets.core.foreign_text import get_logger
 from trading_assets.core.timeframes import DAY_MS, HOUR_MS, floor_ms, iso, local_ms
 from trading_assets.defs.backfill_processes import Ended, MakeJob, Range, RunOne, Told, in_processes
+from trading_assets.defs.backfill_queue import in_queue
 from trading_assets.defs.instance.concurrency_groups import BACKFILL, RESEARCH
 from trading_assets.defs.instance.dagster_private import InMemoryJob, execute_run
 from trading_assets.defs.partitions import hourly, key_of
@@ -36,6 +37,9 @@ MEMORY_OF_A_PROCESS_MB = 1_500
 
 LEAST_HOURS_OF_A_PROCESS = 4 * 24
 """A process takes as long to begin as for some days."""
+
+RUNS_OF_A_QUEUE = 4
+"""For so many at once a range is split by default, as the limit of `deploy/celery/dagster.yaml` is."""
 
 _MOST_PROCESSES = 8
 """By default. All write one ledger and one history."""
@@ -86,6 +90,7 @@ def backfill(
     *,
     as_of_settings: bool = False,
     processes: int = 1,
+    queue: bool = False,
 ) -> Iterator[Ended]:
     """Research the hours from `first_ms` to `last_ms` (starts of hours, UTC ms), on the instance of `DAGSTER_HOME`.
 
@@ -94,15 +99,18 @@ def backfill(
     Args:
         follow: called with every event of every run.
         processes: runs at once.
+        queue: not here: Dagster's daemon starts the runs, see `backfill_queue`. Nothing is followed then.
 
     Yields:
-        Each run that succeeded.
+        Each run that succeeded; with `queue`, each range, as the id of its backfill.
 
     Raises:
         DataError: a run failed; what it had written before stays.
     """
     ranges, run_one = ranges_of(first_ms, last_ms, processes), partial(_run_one, last_ms=last_ms)
-    if min(processes, len(ranges)) == 1:
+    if queue:
+        ended = in_queue(ranges, make_job, as_of_settings=as_of_settings)
+    elif min(processes, len(ranges)) == 1:
         ended = _here(make_job, ranges, run_one, follow, as_of_settings=as_of_settings)
     else:
         ended = in_processes(ranges, processes, make_job, run_one, follow, as_of_settings=as_of_settings)
@@ -111,8 +119,8 @@ def backfill(
         for one in ended:
             if one.failed is not None:
                 raise DataError(
-                    f"run {one.run_id} failed: {one.failed}. What it had written before stays; mend it and give the "
-                    "same command again"
+                    f"{'backfill' if queue else 'run'} {one.run_id} failed: {one.failed}. What it had written before "
+                    "stays; mend it and give the same command again"
                 )
             left.remove(one.given)
             _seal(left[0][0] if left else None)

@@ -23,14 +23,14 @@ from dagster._core.events import ASSET_EVENTS
 # See InMemoryJob.
 from dagster._core.execution.api import execute_run
 
+# `backfill --queue` asks the daemon for ranges. Until: an instance takes a backfill in Python as it does by GraphQL.
+from dagster._core.execution.backfill import PartitionBackfill
+
 # What a run launcher is given and answers. Until: `dagster` exports them beside `QueuedRunCoordinator`.
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 
 # `bench home` stores ticks as the daemon does. Until: never; without them it would have to start a daemon.
 from dagster._core.scheduler.instigation import InstigatorType, TickData, TickStatus
-
-# `instance.storage`: rows of planned checks. Until: stock inserts them without a parameter for each hour and column.
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 # `instance.storage` extends them. Until: see ASSET_EVENTS.
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
@@ -74,7 +74,6 @@ alone, and takes a second. Until: `dagster dev` has an option for going without.
 __all__ = [
     "ASSET_EVENTS",
     "PROXY_MANAGER",
-    "AssetCheckExecutionRecordStatus",
     "AssetCheckExecutionsTable",
     "AssetEventTagsTable",
     "CheckRunHealthResult",
@@ -85,6 +84,7 @@ __all__ = [
     "InstigatorType",
     "LaunchRunContext",
     "LocalComputeLogManager",
+    "PartitionBackfill",
     "SqlEventLogStorage",
     "SqlEventLogStorageTable",
     "SqliteEventLogStorage",

@@ -26,7 +26,6 @@ from trading_assets.defs.instance import sqlite_files
 from trading_assets.defs.instance.asking import ask_less_often
 from trading_assets.defs.instance.dagster_private import (
     ASSET_EVENTS,
-    AssetCheckExecutionRecordStatus,
     AssetCheckExecutionsTable,
     AssetEventTagsTable,
     ConfigurableClassData,
@@ -61,6 +60,9 @@ _INDEX = "index"
 
 _RUNS_KEPT = 100
 """Runs whose newest event is remembered: a batch continues the one before it."""
+
+PLANNED = "PLANNED"
+"""How Dagster stores that a check has not been evaluated yet."""
 
 CREATION_LOCK = "tables of dagster"
 """Name of the advisory lock under which one process at a time creates Dagster's tables."""
@@ -153,7 +155,7 @@ class _EventBatches(SqlEventLogStorage):
             "asset_key": planned.asset_key.to_string(),
             "check_name": planned.check_name,
             "run_id": event.run_id,
-            "execution_status": AssetCheckExecutionRecordStatus.PLANNED.value,
+            "execution_status": PLANNED,
             "evaluation_event": dg.serialize_value(event),
             "evaluation_event_timestamp": self._event_insert_timestamp(event),
             "evaluation_event_storage_id": event_id,

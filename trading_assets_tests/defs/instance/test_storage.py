@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
@@ -27,6 +28,7 @@ from trading_assets.core.errors import ConfigurationError, StorageError
 from trading_assets.defs.instance.storage import (
     BATCH_SIZE_VARIABLE,
     CREATION_LOCK,
+    PLANNED,
     TESTED_VERSIONS,
     BatchedPostgresStorage,
     is_tested,
@@ -516,3 +518,7 @@ def test_a_run_is_written_after_a_lock_of_six_seconds(tmp_path: Path) -> None:
         held.close()
         found = instance.get_run_by_id(run_id)
         assert found is not None and found.tags["who"] == "waited"
+
+
+def test_a_check_that_was_not_evaluated_yet_is_stored_as_dagster_stores_it() -> None:
+    assert AssetCheckExecutionRecordStatus(PLANNED) is AssetCheckExecutionRecordStatus.PLANNED

@@ -24,3 +24,8 @@ def plain_definitions() -> dg.Definitions:
 
 
 defs = plain_definitions()
+
+
+def research_job() -> dg.JobDefinition:
+    """What a backfill of it is of."""
+    return defs.resolve_job_def("plain_research")
