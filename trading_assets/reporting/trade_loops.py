@@ -6,6 +6,8 @@ only where trades are simulated: it imports numba.
 
 from __future__ import annotations
 
+import numpy as np
+
 from trading_assets.backtesting.kernel.exit_loops import trade_with_exits
 from trading_assets.backtesting.kernel.limit_loops import trade_with_limit
 from trading_assets.backtesting.kernel.loops import FEES, FUNDING, PNL, trade
@@ -31,7 +33,7 @@ def follow_entries(  # type: ignore[no-untyped-def]
         payments_by: how many payments there were up to the open and up to the close of each bar, shape (2, n).
         unpaid, none_by: zeros of shape (1,) and (2, n): funding is added up here, from the trade's own first payment.
         costs, slips: see `loops.trade`.
-        records: room of shape (1, 1, RECORD_FIELDS).
+        records: room of shape (1, RECORD_FIELDS).
         ends, prices, figures: receive the bar of the end (n where nothing ends it), its price, and PnL, fees and
             funding, shapes (k,), (k,) and (k, 3).
     """
@@ -40,7 +42,7 @@ def follow_entries(  # type: ignore[no-untyped-def]
         bar, sign = bars[index], signs[index]
         end, price = trade(
             open_, high, low, close, unpaid, none_by,
-            bar, sign, fractions[index], rewards[index], costs, slips, records, 0, 0,
+            np.uint64(bar), sign, fractions[index], rewards[index], costs, slips, records, np.uint64(0),
         )  # fmt: skip
         ends[index], prices[index] = end, price
         begin = payments_by[1, bar]
@@ -52,8 +54,8 @@ def follow_entries(  # type: ignore[no-untyped-def]
         for payment in range(begin, until):
             total += rates[payment] * close[priced_at[payment]]
         funding = costs[2] / close[bar] * sign * (total - before)
-        figures[index, 0] = records[0, 0, PNL] - funding
-        figures[index, 1] = records[0, 0, FEES]
+        figures[index, 0] = records[0, PNL] - funding
+        figures[index, 1] = records[0, FEES]
         figures[index, 2] = funding
 
 

@@ -419,7 +419,7 @@ class _Followed:
             np.zeros((2, len(candles)), dtype=np.int32),
             cost_numbers(costs),
             slips,
-            np.empty((1, 1, RECORD_FIELDS)),
+            np.empty((1, RECORD_FIELDS)),
             ends,
             prices,
             figures,

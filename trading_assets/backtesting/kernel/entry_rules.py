@@ -52,8 +52,8 @@ def sweep(
     first, distances, stops, costs, slips, bars_per_year, directions, next_entries, exits, records, taken,
     gains, risks, starts, figures, sound, {exit_arguments}{limit_argument}
 ):
-    used, until = 0, 0
-    for coin in range(values.shape[0]):
+    used, until, bars = 0, 0, directions.shape[1]
+    for coin in range(closes.shape[0]):
         since = until
         while until < windows.shape[0] and windows[until, 0] == coin:
             until += 1
@@ -79,9 +79,9 @@ def sweep(
                 count = simulate_set(
                     directions[decision], next_entries[decision], opens[coin, first:], highs[coin, first:],
                     lows[coin, first:], closes[coin, first:], paid[coin], payments_by, windows[window],
-                    max_prices[window], distances[coin, int(stops[stop, 2])], stops[stop, 0], stops[stop, 1], costs,
-                    slips[coin], bars_per_year, exits, records, taken, gains[used:], risks[used:],
-                    figures[window, row], {rules},
+                    max_prices[window], row_at(distances, int(stops[stop, 2]), coin, first, bars), stops[stop, 0],
+                    stops[stop, 1], costs, slips[coin], bars_per_year, exits, records, taken, gains[used:],
+                    risks[used:], figures[window, row], {rules},
                     {limit},
                 )
                 starts[window, row] = used
@@ -99,14 +99,14 @@ def sweep(
 bars are both long and short: a loop without branches, which runs on several bars at once. `sweep` goes over the coins
 of a panel and returns how many trades closed in all:
 
-* `values`: indicators and candle columns, shape (coins, rows, n);
-* `columns`, `parameters`: of each decision the rows of `values` and the numbers of `p`, shapes (decisions, ...); a bool
-  is 0 or 1;
+* `values`: indicators and candle columns where they lie, see `rows.row_at`;
+* `columns`, `parameters`: of each decision which of `values` it reads and the numbers of `p`, shapes (decisions, ...);
+  a bool is 0 or 1;
 * `sets`: row of `figures`, decision and stop of each set, those of one stop together, shape (sets, 3);
 * `opens` to `closes`: shape (coins, bars of the data), of which those from `first` on count; `paid`, `payments_by`: see
   `loops.fill_funding`, the latter changed meanwhile;
 * `windows`: see `panel.Panel`; `max_prices`: no entry at a close above, shape (windows,);
-* `distances`: ATR, shape (coins, periods, n); `stops`: ATR multiple, reward to risk, row of `distances`, shape
+* `distances`: ATR of each period, where they lie; `stops`: ATR multiple, reward to risk, which of `distances`, shape
   (stops, 3);
 * `costs`, `slips`: see `loops.trade`, the latter of each coin, shape (coins, n) or (coins, 0);
 * `numbers`, `codes`, `plans`, `roi`, `parts`, `marks`, `part_bars`, `part_prices`, in a sweep with exits alone: of
@@ -196,10 +196,11 @@ def _build(
 ) -> Callable[..., int]:
     import numba
 
-    from trading_assets.backtesting.kernel import loops  # noqa: PLC0415 (numba)
+    from trading_assets.backtesting.kernel import loops, rows  # noqa: PLC0415 (numba)
 
     scope: dict[str, Any] = {
         **vars(loops),
+        "row_at": rows.row_at,
         "rule": _jitted(rule, 0),
         "Values": namedtuple("Values", values),
         "Parameters": namedtuple("Parameters", parameters),
@@ -208,7 +209,9 @@ def _build(
     source = _SOURCE.format(
         arrays=", ".join(arrays),
         values_of_bar=", ".join(f"{array}[bar]" for array in arrays),
-        rows=", ".join(f"values[coin, columns[decision, {index}]]" for index in range(len(values))),
+        rows=", ".join(
+            f"row_at(values, columns[decision, {index}], coin, first, bars)" for index in range(len(values))
+        ),
         parameters=", ".join(f"parameters[decision, {index}]" for index in range(len(parameters))),
         **of_exits,
     )

@@ -45,11 +45,12 @@ def _rsi(closes, period, powers, weights, out):  # type: ignore[no-untyped-def]
     size = len(powers)
     across = powers[size - 1]
     gains, losses = np.empty(size), np.empty(size)
-    everything = 0.0
+    endless = False
     for coin in range(len(closes)):
         close, found = closes[coin], out[coin]
         bars = len(close)
-        everything += np.sum(close)
+        for bar in range(bars):
+            endless |= close[bar] - close[bar] != 0.0
         found[: min(period, bars)] = np.nan
         if bars <= period:
             continue
@@ -83,7 +84,7 @@ def _rsi(closes, period, powers, weights, out):  # type: ignore[no-untyped-def]
                 block[step] = 100.0 * (one / total) if total != 0.0 else 50.0
             gain = gain * across + up * powers[length - 1]
             loss = loss * across + down * powers[length - 1]
-    return np.isfinite(everything)
+    return not endless
 
 
 @cached(numba.boolean(_rows, _rows, _rows, numba.int64, _row, _row, _out), **_OPTIONS)
@@ -91,11 +92,12 @@ def _atr(highs, lows, closes, period, powers, weights, out):  # type: ignore[no-
     size = len(powers)
     across = powers[size - 1]
     ranges = np.empty(size)
-    everything = 0.0
+    endless = False
     for coin in range(len(closes)):
         high, low, close, found = highs[coin], lows[coin], closes[coin], out[coin]
         bars = len(close)
-        everything += np.sum(high) + np.sum(low) + np.sum(close)
+        for bar in range(bars):
+            endless |= (high[bar] - high[bar]) + (low[bar] - low[bar]) + (close[bar] - close[bar]) != 0.0
         found[: min(period - 1, bars)] = np.nan
         if bars < period:
             continue
@@ -121,7 +123,7 @@ def _atr(highs, lows, closes, period, powers, weights, out):  # type: ignore[no-
             for step in range(length):
                 block[step] = ranges[step] * powers[step] + carried * powers[step]
             carried = carried * across + up * powers[length - 1]
-    return np.isfinite(everything)
+    return not endless
 
 
 @cached(numba.void(_rows, numba.int64, _out, _out), **_OPTIONS)
@@ -171,6 +173,17 @@ def _moments(closes, period, middles, deviations):  # type: ignore[no-untyped-de
                 squares[bar] = np.sqrt(squares[bar] / period)
 
 
+@cached(numba.void(_rows, _rows, _rows, numba.float64, numba.float64, _out), **_OPTIONS)
+def _position(closes, middles, distances, deviations, flat, out):  # type: ignore[no-untyped-def]
+    for coin in range(len(closes)):
+        close, middle, distance, found = closes[coin], middles[coin], distances[coin], out[coin]
+        for bar in range(len(close)):
+            half = deviations * distance[bar]
+            lower, upper = middle[bar] - half, middle[bar] + half
+            width = upper - lower
+            found[bar] = (close[bar] - lower) / width * 2 - 1 if width > flat * abs(close[bar]) else np.nan
+
+
 @cached(numba.void(_rows, _rows, _rows, _row, numba.float64, _out), **_OPTIONS)
 def _near_level(closes, lows, highs, ratios, near, out):  # type: ignore[no-untyped-def]
     for coin in range(len(closes)):
@@ -205,6 +218,14 @@ def bollinger_moments(close: FloatArray, period: int) -> tuple[FloatArray, Float
     return middle, deviation
 
 
+def bollinger_position(close: FloatArray, period: int = 20, deviations: float = 2.0) -> FloatArray:
+    """See the original."""
+    out = np.empty(close.shape)
+    moments = map(_clean, originals.bollinger_moments(close, period))
+    _position(_clean(close), *moments, deviations, originals.FLAT, _two(out))
+    return out
+
+
 def near_level(
     close: FloatArray, low: FloatArray, high: FloatArray, ratios: tuple[float, ...], near_pct: float
 ) -> FloatArray:
@@ -233,5 +254,7 @@ def _by_original(original: Callable[..., FloatArray], period: int, *arrays: Floa
     return np.array([function(*rows, period) for rows in zip(*arrays, strict=True)])
 
 
-COMPILED_INDICATORS = {function.__name__: function for function in (rsi, atr, bollinger_moments, near_level)}
+COMPILED_INDICATORS = {
+    function.__name__: function for function in (rsi, atr, bollinger_moments, bollinger_position, near_level)
+}
 """By the name of the original."""

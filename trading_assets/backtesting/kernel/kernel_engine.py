@@ -42,7 +42,7 @@ def _simulate(column: Column, costs: Costs) -> Trades:
         return _simulate_with_exits(column, prices, long, short, costs)
     entries, ends = np.empty(bars, dtype=np.int64), np.empty(bars, dtype=np.int64)
     slips = slippage_by_bar(column.candles, costs)
-    signs, exit_prices, records = np.empty(bars), np.empty(bars), np.empty((1, bars, RECORD_FIELDS))
+    signs, exit_prices, records = np.empty(bars), np.empty(bars), np.empty((bars, RECORD_FIELDS))
     count = loops.all_trades(
         long,
         short,
@@ -62,7 +62,7 @@ def _simulate(column: Column, costs: Costs) -> Trades:
         exit_prices,
         records,
     )
-    entry, end, record = entries[:count].copy(), ends[:count], records[0, :count]
+    entry, end, record = entries[:count].copy(), ends[:count], records[:count]
     close = column.candles.close[entry]
     return Trades(
         entry=entry,
@@ -217,7 +217,7 @@ def trades_apart(
         prices.payments_by,
         cost_numbers(costs),
         slips,
-        np.empty((1, 1, RECORD_FIELDS)),
+        np.empty((1, RECORD_FIELDS)),
         pnl,
     )
     return pnl, candles.close[bars] * (1 + direction * (slips[bars] if costs.liquidity else costs.slippage))

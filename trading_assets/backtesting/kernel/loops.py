@@ -21,6 +21,10 @@ PNL, FEES, FUNDING, SQUARED, CUBED, FOURTH, WORST, BEST = range(8)
 """Fields of a trade record, shape (RECORD_FIELDS,). SQUARED, CUBED and FOURTH sum powers of the changes of equity,
 WORST and BEST are the extremes of equity relative to that before the entry, all in USD at closes."""
 
+ONE = np.uint64(1)
+"""Bars are numbers without a sign in the innermost loops: an index that has one is looked at whether it counts from the
+end, which costs more than what is read there."""
+
 UNKNOWN, NO_ENTRY = -1, -2
 """Values of `exits` that are no bar: not yet looked at; no entry, by `Column.entries` or `Strategy.signals`. From -3 on
 downwards: an entry that waited up to bar 0, 1, ... and was not filled."""
@@ -102,9 +106,8 @@ def exit_of(open_, high, low, close, entry, sign, stop, target):  # type: ignore
     lowest, highest = before, before
     second, third, fourth = 0.0, 0.0, 0.0
     floor, ceiling = (stop, target) if sign > 0 else (target, stop)
-    # An index without a sign needs no look whether it counts from the end: a quarter of the time.
     bars = np.uint64(len(close))
-    for bar in range(np.uint64(entry + 1), bars):
+    for bar in range(entry + ONE, bars):
         if (low[bar] <= floor) | (high[bar] >= ceiling):
             # Turned so that the stop of either side lies below: no branch to guess.
             opened, adverse = open_[bar] * sign, low[bar] if sign > 0 else -high[bar]
@@ -112,7 +115,7 @@ def exit_of(open_, high, low, close, entry, sign, stop, target):  # type: ignore
             at_stop = opened if opened < stopped else stopped
             at_target = opened if opened > reached else reached
             price = sign * (at_stop if adverse <= stopped else at_target)
-            return np.int64(bar), price, lowest, highest, second, third, fourth
+            return bar, price, lowest, highest, second, third, fourth
         now = close[bar]
         lowest = now if now < lowest else lowest
         highest = now if now > highest else highest
@@ -122,13 +125,12 @@ def exit_of(open_, high, low, close, entry, sign, stop, target):  # type: ignore
         third += square * change
         fourth += square * square
         before = now
-    return np.int64(bars), before, lowest, highest, second, third, fourth
+    return bars, before, lowest, highest, second, third, fourth
 
 
 @inlined
 def trade(  # type: ignore[no-untyped-def]
-    open_, high, low, close, paid, payments_by, entry, sign, stop_fraction, reward_risk, costs, slips, records, row,
-    place,
+    open_, high, low, close, paid, payments_by, entry, sign, stop_fraction, reward_risk, costs, slips, records, place,
 ):  # fmt: skip
     """Simulate the trade that enters at the close of a bar.
 
@@ -136,7 +138,8 @@ def trade(  # type: ignore[no-untyped-def]
         paid, payments_by: of one coin, shapes (payments + 1,) and (2, n); see `fill_funding`.
         costs: fee, slippage, notional, capital, distance of the liquidation, overshoot of a stop.
         slips: slippage of a fill in each bar, shape (n,); of no bar where it is the same everywhere.
-        records: receives the trade at [row, place].
+        entry, place: without signs.
+        records: receives the trade at `place`, shape (places, RECORD_FIELDS).
 
     Returns:
         The bar of its end and the price; n and the last close where nothing ends it.
@@ -151,10 +154,10 @@ def trade(  # type: ignore[no-untyped-def]
     entry_fee = size * price * fee
     held = size * sign
     at_entry = held * (at - price) - entry_fee
-    if end < len(close):
+    if end < np.uint64(len(close)):
         one, other = held * (lowest - price) - entry_fee, held * (highest - price) - entry_fee
         worst, best = (one, other) if sign > 0 else (other, one)
-        funding = held * (paid[payments_by[0, end]] - paid[payments_by[1, entry]])
+        funding = held * (paid[np.uint64(payments_by[0, end])] - paid[np.uint64(payments_by[1, entry])])
         if len(slips):
             slippage = slips[end]
             farthest = low[end] if sign > 0 else high[end]
@@ -163,43 +166,42 @@ def trade(  # type: ignore[no-untyped-def]
         exit_price = touched * (1 - sign * slippage)
         fees = entry_fee + size * exit_price * fee
         pnl = held * (exit_price - price) - fees - funding
-        change = pnl - (held * (close[end - 1] - price) - entry_fee)
+        change = pnl - (held * (close[end - ONE] - price) - entry_fee)
     else:
-        last = len(close) - 1
+        last = end - ONE
         funding = held * (paid[payments_by[1, last]] - paid[payments_by[1, entry]])
         exit_price, fees = touched, entry_fee
         pnl = held * (touched - price) - entry_fee - funding
         # The last bar counts with its funding, as `pnl`, so its bare close is no extreme.
         worst = best = at_entry if last > entry else pnl
         second, third, fourth = 0.0, 0.0, 0.0
-        for held_bar in range(entry + 1, last):
+        for held_bar in range(entry + ONE, last):
             marked = held * (close[held_bar] - price) - entry_fee
             worst, best = min(worst, marked), max(best, marked)
-            step = close[held_bar] - close[held_bar - 1]
+            step = close[held_bar] - close[held_bar - ONE]
             second, third, fourth = second + step**2, third + step**3, fourth + step**4
         # Funding is booked at the last bar, on top of that bar's change.
-        change = held * (close[last] - close[last - 1]) - funding if last > entry else 0.0
-    records[row, place, PNL] = pnl
-    records[row, place, FEES] = fees
-    records[row, place, FUNDING] = funding
+        change = held * (close[last] - close[last - ONE]) - funding if last > entry else 0.0
+    records[place, PNL] = pnl
+    records[place, FEES] = fees
+    records[place, FUNDING] = funding
     entered, changed, scale = at_entry * at_entry, change * change, held * held
-    records[row, place, SQUARED] = entered + scale * second + changed
-    records[row, place, CUBED] = entered * at_entry + scale * held * third + changed * change
-    records[row, place, FOURTH] = entered * entered + scale * scale * fourth + changed * changed
-    records[row, place, WORST] = worst if worst < pnl else pnl
-    records[row, place, BEST] = best if best > pnl else pnl
-    return end, exit_price
+    records[place, SQUARED] = entered + scale * second + changed
+    records[place, CUBED] = entered * at_entry + scale * held * third + changed * change
+    records[place, FOURTH] = entered * entered + scale * scale * fourth + changed * changed
+    records[place, WORST] = worst if worst < pnl else pnl
+    records[place, BEST] = best if best > pnl else pnl
+    return np.int64(end), exit_price
 
 
 @compiled
 def one_trade(  # type: ignore[no-untyped-def]
-    open_, high, low, close, paid, payments_by, entry, sign, stop_fraction, reward_risk, costs, slips, records, row,
-    place,
+    open_, high, low, close, paid, payments_by, entry, sign, stop_fraction, reward_risk, costs, slips, records, place,
 ):  # fmt: skip
     """`trade`, not inlined: where it is needed seldom."""
     return trade(
         open_, high, low, close, paid, payments_by,
-        entry, sign, stop_fraction, reward_risk, costs, slips, records, row, place,
+        entry, sign, stop_fraction, reward_risk, costs, slips, records, place,
     )  # fmt: skip
 
 
@@ -264,8 +266,8 @@ def simulate_set(  # type: ignore[no-untyped-def]
         next_entry: the first bar with an entry at or after each bar, n where there is none, shape (n + 1,).
         distance: ATR, price units, shape (n,); the stop stands `stop_atr` of it away.
         costs, slips: see `trade`.
-        exits, records: trades known so far for this stop and target, long and short, shapes (2, n) and
-            (2, n + 1, RECORD_FIELDS); the last place is for a trade of this window alone.
+        exits, records: trades known so far for this stop and target: a long one of each bar and a short one beside it,
+            shapes (2 n,) and (2 n + 1, RECORD_FIELDS); the last place is for a trade of this window alone.
         taken, gains, risks: receive of closed trades the entry bar, the PnL, and the distance of the stop as a
             fraction of the close.
         rules: None where only stop and target end a trade (numba then compiles nothing of the rest), else those of
@@ -279,7 +281,7 @@ def simulate_set(  # type: ignore[no-untyped-def]
     capital = costs[3]
     begin, bars, split, known = window[1], window[2], window[3], window[4]
     length = bars - begin
-    spare = len(close)
+    until, spare = np.uint64(bars), np.uint64(2 * len(close))
     # At a window's end a payment at the very as-of is not known yet.
     goes_on = bars < len(close) or payments_by[1, bars - 1] > known
     equity, peak, fall = capital, capital, 0.0
@@ -289,19 +291,20 @@ def simulate_set(  # type: ignore[no-untyped-def]
     seen, seen_wins, seen_total, seen_profit, seen_loss = 0, 0, 0.0, 0.0, 0.0
     held_back, held_back_total = 0, 0.0
     bound = capital
-    bar = next_entry[begin]
-    while bar < bars:
-        side = direction[bar] - 1
-        sign = 1.0 - 2.0 * side
+    bar = np.uint64(next_entry[begin])
+    while bar < until:
+        is_long = direction[bar] == 1
+        sign, signal = 1.0 if is_long else -1.0, np.int64(bar)  # what waits or has exits counts with signs
         ordered = close[bar] if limit is None else close[bar] * (1 - sign * limit[1])
         if ordered > max_price:
-            bar = next_entry[bar + 1]
+            bar = np.uint64(next_entry[bar + ONE])
             continue
-        end, at = exits[side, bar], bar
+        at = bar + bar if is_long else bar + bar + ONE
+        end = int(exits[at])
         if end < 0:
             if end == UNKNOWN:
                 away = distance[bar] * stop_atr
-                reach = away if side == 0 else away * reward_risk
+                reach = away if is_long else away * reward_risk
                 end = NO_ENTRY
                 fraction = away / close[bar]
                 if away > 0 and reach < close[bar] and fraction < costs[4]:
@@ -309,22 +312,22 @@ def simulate_set(  # type: ignore[no-untyped-def]
                         if limit[1] < fraction:
                             is_filled, end, _, _ = trade_with_limit(
                                 open_, high, low, close, paid, payments_by,
-                                bar, sign, fraction, reward_risk, costs, slips, rules, limit, records[side, bar],
+                                signal, sign, fraction, reward_risk, costs, slips, rules, limit, records[at],
                             )  # fmt: skip
                             end = end if is_filled else NO_ENTRY - 1 - end
                     elif rules is None:
                         end, _ = trade(
                             open_, high, low, close, paid, payments_by,
-                            bar, sign, fraction, reward_risk, costs, slips, records, side, bar,
+                            bar, sign, fraction, reward_risk, costs, slips, records, at,
                         )  # fmt: skip
                     else:
                         end, _, _ = trade_with_exits(
                             open_, high, low, close, paid, payments_by,
-                            bar, sign, fraction, reward_risk, costs, slips, rules, records[side, bar],
+                            signal, sign, fraction, reward_risk, costs, slips, rules, records[at],
                         )  # fmt: skip
-                exits[side, bar] = end
+                exits[at] = end
             if end == NO_ENTRY:
-                bar = next_entry[bar + 1]
+                bar = np.uint64(next_entry[bar + ONE])
                 continue
         if goes_on and (end if end >= 0 else NO_ENTRY - 1 - end) >= bars - 1:
             at = spare
@@ -334,29 +337,29 @@ def simulate_set(  # type: ignore[no-untyped-def]
             if limit is not None:
                 is_filled, end, _, _ = trade_with_limit(
                     open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by,
-                    bar, sign, fraction, reward_risk, costs, slips, rules, limit, records[side, at],
+                    signal, sign, fraction, reward_risk, costs, slips, rules, limit, records[at],
                 )  # fmt: skip
                 end = end if is_filled else NO_ENTRY - 1 - end
             elif rules is None:
                 end, _ = one_trade(
                     open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by,
-                    bar, sign, fraction, reward_risk, costs, slips, records, side, at,
+                    bar, sign, fraction, reward_risk, costs, slips, records, at,
                 )  # fmt: skip
             else:
                 end, _, _ = trade_with_exits(
                     open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by,
-                    bar, sign, fraction, reward_risk, costs, slips, rules, records[side, at],
+                    signal, sign, fraction, reward_risk, costs, slips, rules, records[at],
                 )  # fmt: skip
             payments_by[1, bars - 1] = paid_by
         if limit is not None and end < NO_ENTRY:
-            bar = next_entry[NO_ENTRY - end]
+            bar = np.uint64(next_entry[NO_ENTRY - end])
             continue
-        entry = bar if limit is None else int(records[side, at, FILL])
-        pnl = records[side, at, PNL]
-        squared += records[side, at, SQUARED]
-        cubed += records[side, at, CUBED]
-        fourth += records[side, at, FOURTH]
-        highest, lowest = equity + records[side, at, BEST], equity + records[side, at, WORST]
+        entry = int(signal) if limit is None else int(records[at, FILL])
+        pnl = records[at, PNL]
+        squared += records[at, SQUARED]
+        cubed += records[at, CUBED]
+        fourth += records[at, FOURTH]
+        highest, lowest = equity + records[at, BEST], equity + records[at, WORST]
         # The bars are looked at only where the trade can both set a new peak and fall deeper than ever.
         if highest <= peak:
             if lowest < bound:
@@ -373,14 +376,14 @@ def simulate_set(  # type: ignore[no-untyped-def]
                     payments_by[1, bars - 1] = min(paid_by, known)
                     if limit is not None:
                         trade_with_limit(
-                            open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by, bar, sign,
+                            open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by, signal, sign,
                             distance[bar] * stop_atr / close[bar], reward_risk, costs, slips, rules, limit,
-                            records[side, at],
+                            records[at],
                         )  # fmt: skip
                     else:
                         trade_with_exits(
-                            open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by, bar, sign,
-                            distance[bar] * stop_atr / close[bar], reward_risk, costs, slips, rules, records[side, at],
+                            open_[:bars], high[:bars], low[:bars], close[:bars], paid, payments_by, signal, sign,
+                            distance[bar] * stop_atr / close[bar], reward_risk, costs, slips, rules, records[at],
                         )  # fmt: skip
                     payments_by[1, bars - 1] = paid_by
                     peak, fall = drawdown_with_exits(entry, last, rules[5], equity, peak, fall)
@@ -394,21 +397,21 @@ def simulate_set(  # type: ignore[no-untyped-def]
         held += end - entry
         taken[count] = bar
         gains[count] = pnl
-        risks[count] = distance[bar] * stop_atr / close[bar] if limit is None else records[side, at, RISK]
+        risks[count] = distance[bar] * stop_atr / close[bar] if limit is None else records[at, RISK]
         count += 1
         total += pnl
         won = pnl > 0
         wins += won
         profit += pnl if won else 0.0
         loss -= 0.0 if won else pnl
-        fees += records[side, at, FEES]
-        funding += records[side, at, FUNDING]
+        fees += records[at, FEES]
+        funding += records[at, FUNDING]
         if end < split:
             seen, seen_wins, seen_total, seen_profit, seen_loss = count, wins, total, profit, loss
         elif entry >= split:
             held_back += 1
             held_back_total += pnl
-        bar = next_entry[end + 1]
+        bar = np.uint64(next_entry[np.uint64(end + 1)])
     mean = (equity - capital) / capital / length
     # Raw moments of the changes as fractions of capital; see `metrics.moments`.
     second = squared / capital**2 / length
@@ -446,7 +449,7 @@ def all_trades(  # type: ignore[no-untyped-def]
     entries, ends, signs, prices, records,
 ):  # fmt: skip
     """Trades of given entries in order. Returns how many; they fill the last five arrays, of shape (n,); `records` has
-    (1, n, RECORD_FIELDS).
+    (n, RECORD_FIELDS).
 
     An open trade ends at n, at the last close.
     """
@@ -456,7 +459,7 @@ def all_trades(  # type: ignore[no-untyped-def]
             sign = 1.0 if long[bar] else -1.0
             end, price = trade(
                 open_, high, low, close, paid, payments_by,
-                bar, sign, stop_fraction[bar], reward_risk, costs, slips, records, 0, count,
+                np.uint64(bar), sign, stop_fraction[bar], reward_risk, costs, slips, records, np.uint64(count),
             )  # fmt: skip
             entries[count], ends[count], signs[count], prices[count] = bar, end, sign, price
             count += 1
@@ -473,7 +476,7 @@ def each_trade(  # type: ignore[no-untyped-def]
 
     Args:
         bars, signs, stop_fraction, reward_risk: of each entry, shape (k,).
-        records: room of shape (1, 1, RECORD_FIELDS).
+        records: room of shape (1, RECORD_FIELDS).
         pnl: receives the results, shape (k,); NaN where there is no such entry.
     """
     for index in range(len(bars)):
@@ -483,6 +486,6 @@ def each_trade(  # type: ignore[no-untyped-def]
         if fraction > 0 and reach < 1 and fraction < costs[4]:
             trade(
                 open_, high, low, close, paid, payments_by,
-                bar, signs[index], fraction, reward_risk[index], costs, slips, records, 0, 0,
+                np.uint64(bar), signs[index], fraction, reward_risk[index], costs, slips, records, np.uint64(0),
             )  # fmt: skip
-            pnl[index] = records[0, 0, PNL]
+            pnl[index] = records[0, PNL]

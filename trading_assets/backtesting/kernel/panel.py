@@ -107,6 +107,23 @@ class OwnBars:
         return Prices.from_candles(self.candles, self.funding, self.first)
 
 
+class Rows:
+    """Where the rows of arrays lie, see `rows.row_at`: valid as long as this object, which holds them.
+
+    Raises:
+        ValueError: an array has other than one row or `shape[0]`, or rows of other than `shape[1]` bars.
+    """
+
+    def __init__(self, arrays: Sequence[FloatArray], shape: tuple[int, int]) -> None:
+        self._held = [as_rows(array) for array in arrays]
+        found = {rows.shape for rows in self._held}
+        if not found <= {shape, (1, shape[1])}:
+            raise ValueError(f"arrays of the shapes {sorted(found)}: expected {shape}, or one row for all coins")
+        addresses = [rows.__array_interface__["data"][0] for rows in self._held]
+        steps = [rows.strides[0] * (len(rows) > 1) for rows in self._held]
+        self.places = np.array(addresses, dtype=np.int64), np.array(steps, dtype=np.int64)
+
+
 COIN, BEGIN, END, SPLIT, KNOWN, SAME = range(6)
 """Columns of `Panel.windows`."""
 
@@ -315,11 +332,12 @@ def _grid_key(candles: Candles) -> Hashable:
     """Start times, in a form that is equal for equal ones alone: ascending multiples of the timeframe."""
     starts = candles.start_ms
     bars = len(starts)
+    step = candles.timeframe.ms
     if not bars:
-        return candles.timeframe
+        return step
     first = int(starts[0])
-    whole = int(starts[-1]) - first == (bars - 1) * candles.timeframe.ms
-    return (candles.timeframe, bars, first) if whole else starts.tobytes()
+    whole = int(starts[-1]) - first == (bars - 1) * step
+    return (step, bars, first) if whole else starts.tobytes()
 
 
 class _StackedCandles(Candles):

@@ -26,7 +26,7 @@ from trading_assets.backtesting.kernel.kernel_engine import (
     bar_numbers,
     plan_arrays,
 )
-from trading_assets.backtesting.kernel.panel import Panel, Window
+from trading_assets.backtesting.kernel.panel import Panel, Rows, Window
 from trading_assets.backtesting.kernel.sweep_result import FIGURES, SweepResult, joined, no_figures, ordered
 from trading_assets.backtesting.liquidity import slippage_by_bar
 from trading_assets.backtesting.metrics import metrics
@@ -385,12 +385,8 @@ class StrategySweep:
         plan = inputs.plan
         candles, first, coins, sets = panel.data.candles, panel.first, len(panel), len(self.sets)
         bars, take = panel.bars, _scratch.take
-        room = take("values", (coins, len(inputs.arrays), bars))
-        for row, array in enumerate(inputs.arrays):
-            room[:, row] = array[..., first:]
-        distances = take("distances", (coins, len(plan.periods), bars))
-        for row, array in enumerate(inputs.distances):
-            distances[:, row] = array[..., first:]
+        shape = coins, len(candles)
+        values, distances = Rows(inputs.arrays, shape), Rows(inputs.distances, shape)
         windows = len(panel.windows)
         figures = np.empty((windows, sets, FIGURES))
         starts, sound = np.empty((windows, sets), dtype=np.int64), np.empty(coins, dtype=np.bool_)
@@ -399,7 +395,7 @@ class StrategySweep:
         gains, risks = take("gains", (most_trades,)), take("risks", (most_trades,))
         decisions = len(plan.parameters)
         used = plan.rule.sweep(
-            room,
+            values.places,
             np.array([inputs.columns[maker] for maker in plan.decision_maker]),
             plan.parameters,
             plan.sets,
@@ -412,15 +408,15 @@ class StrategySweep:
             panel.windows,
             panel.max_prices,
             first,
-            distances,
+            distances.places,
             plan.stops,
             (costs.fee, costs.slippage, costs.notional, capital, costs.liquidation, costs.stop_overshoot),
             np.atleast_2d(slippage_by_bar(candles, costs, first)),
             candles.timeframe.bars_per_year,
             take("directions", (decisions, bars), np.uint8),
             take("next_entries", (decisions, bars + 1), np.int32),
-            take("exits", (2, bars), np.int32),
-            take("records", (2, bars + 1, RECORD_FIELDS if costs.entry is None else LIMIT_RECORD_FIELDS)),
+            take("exits", (2 * bars,), np.int32),
+            take("records", (2 * bars + 1, RECORD_FIELDS if costs.entry is None else LIMIT_RECORD_FIELDS)),
             take("taken", (bars,), np.int32),
             gains,
             risks,

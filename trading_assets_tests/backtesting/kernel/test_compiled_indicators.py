@@ -35,6 +35,7 @@ CALLS: dict[str, Callable[[object, np.ndarray, np.ndarray, np.ndarray, int], obj
     "rsi": lambda of, high, low, close, period: of.rsi(close, period),
     "atr": lambda of, high, low, close, period: of.atr(high, low, close, period),
     "bollinger_moments": lambda of, high, low, close, period: of.bollinger_moments(close, period),
+    "bollinger_position": lambda of, high, low, close, period: of.bollinger_position(close, period, period / 10),
     "near_level": lambda of, high, low, close, period: of.near_level(
         close, of.rolling_min(low, period), of.rolling_max(high, period), (0.0, 0.236, 0.5, 1.0), period / 20
     ),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from trading_assets.backtesting.kernel import panel as module
 from trading_assets.backtesting.kernel import sweep as sweeps
 from trading_assets.backtesting.kernel.kernel_engine import KernelEngine
-from trading_assets.backtesting.kernel.panel import Panel, panels
+from trading_assets.backtesting.kernel.panel import Panel, Rows, panels
 from trading_assets.backtesting.kernel.sweep import StrategySweep, column_from
 from trading_assets.core.candles import FloatArray, Funding
 from trading_assets.core.errors import StrategyError
@@ -232,3 +232,26 @@ def test_a_set_that_fails_on_one_coin_leaves_the_others_alone() -> None:
     assert isinstance(outcome.failures[0, 0], StrategyError)
     assert (1, 0) not in outcome.failures and outcome.figures[1, 0, 0] > 0
     assert not outcome.usable[0, 0] and outcome.usable[1, 0]
+
+
+@pytest.mark.parametrize("shape", [(2, 9), (3, 10), (9,), (1, 11)])
+def test_rows_of_another_shape_are_never_read_where_they_lie(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="one row for all coins"):
+        Rows([np.zeros((2, 10)), np.zeros(shape)], (2, 10))
+
+
+def test_rows_are_read_where_they_lie_whatever_their_array_is() -> None:
+    import numba
+
+    from trading_assets.backtesting.kernel.rows import row_at
+
+    @numba.njit
+    def total(places, which, coin, first, bars):  # type: ignore[no-untyped-def]
+        return row_at(places, which, coin, first, bars).sum()
+
+    whole = np.arange(40.0).reshape(4, 10)
+    arrays = [whole[:2], whole[2], whole[::2], whole.T[:, :2].T.astype(np.int64), np.asfortranarray(whole[1:3])]
+    rows = Rows(arrays, (2, 10))
+    for which, array in enumerate(arrays):
+        for coin in range(2):
+            assert total(rows.places, which, coin, 3, 5) == np.broadcast_to(array, (2, 10))[coin, 3:8].sum()
