@@ -223,7 +223,6 @@ class BacktestRunner:
 
         for coins in groups(list(hours_by_symbol), sorted(scans), timeframe, bars):
             opened = dict(zip(coins, self._pool.map(open_one, coins), strict=True))
-            tasks = self._tasks(days, coins, scans, opened)
             work = partial(self._task, timeframe=timeframe, opened=opened, wanted=wanted, parts=parts, read=read)
 
             def counted(task: _Task, work: _Work = work) -> list[Block]:
@@ -231,8 +230,12 @@ class BacktestRunner:
                 done.append(sum(map(len, task.hours.values())))
                 return found
 
-            for task_blocks in map_on_workers(self._pool, self._threads, counted, tasks, tell):
-                blocks += task_blocks
+            # A day for each thread at a time: coins that are filled up are copies.
+            for first in range(0, len(days), self._threads):
+                some = dict(list(days.items())[first : first + self._threads])
+                tasks = self._tasks(some, coins, scans, opened)
+                for task_blocks in map_on_workers(self._pool, self._threads, counted, tasks, tell):
+                    blocks += task_blocks
             tasks.clear()  # before the next coins are read
             opened.clear()
         if not blocks:

@@ -6,7 +6,9 @@ backtest engine. Which of these trades an account takes, `portfolio_simulation` 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -16,6 +18,7 @@ import numpy as np
 
 from trading_assets.backtesting.engine import Costs, LimitEntry
 from trading_assets.backtesting.kernel.sweep import shared_indicators
+from trading_assets.backtesting.worker_threads import map_on_workers, threads_by_default
 from trading_assets.core.candles import FloatArray, IntArray
 from trading_assets.core.errors import TradingAssetsError
 from trading_assets.core.strategy_data import DataNeeds
@@ -103,7 +106,8 @@ def run_forward_tests(
     A selection enters on bars that close from its as-of to the next one: [as-of, as-of + 1 h]. Live decides on the bar
     of a full hour twice: with the older selection as it closes, and with the new one once that is there, which has seen
     this bar but nothing of the trade that begins with its close. Every candle is read once per coin and timeframe for
-    hours near each other. A strategy that fails concerns its own selection alone.
+    hours near each other. A strategy that fails concerns its own selection alone. Coins are spread over threads, which
+    ask `reader` at once.
 
     Args:
         selections: one by one, or as columns; one that is given twice counts once.
@@ -139,10 +143,10 @@ class _ForwardTests:
         details: bool,
     ) -> None:
         self._source, self._end_ms, self._min_confidence, self._costs = reader, end_ms, min_confidence, costs
-        self._reader: CandleReader = reader
         self._entered_by, self._endings, self._details = entered_by, endings, details
         self._plans: list[EntryPlan] = []
         self._known_plans: dict[tuple[float, object], int] = {}
+        self._planning = threading.Lock()
 
     def run(self, given: Selections, *, together: bool, progress: Progress | None) -> ForwardTestResult:
         """The trades of all of them."""
@@ -151,37 +155,52 @@ class _ForwardTests:
         followed = np.full(len(given), -1, dtype=np.int64)
         followed[order] = np.arange(len(order))
         chosen = given.take(order)
-        self._hold(chosen)
         failed: dict[int, str] = {}
         parts: list[list[dict[str, np.ndarray]]] = [[] for _ in self._costs]
         prices: list[FloatArray] = []
-        held = 0
-        groups = _cuts(len(chosen), chosen.symbol, chosen.timeframe)
-        for done, group in enumerate(groups):
-            entries = self._entries(chosen, group, failed, together=together)
-            for columns, marks in self._simulated(chosen, entries):
-                for of_costs, found in zip(parts, columns, strict=True):
-                    kept = found if self._details else {**found, **dict.fromkeys(DETAILS, np.empty(0))}
-                    of_costs.append({**kept, "marks_at": found["marks_at"] + np.int32(held)})
+        held, done, groups = 0, list[int](), _cuts(len(chosen), chosen.symbol, chosen.timeframe)
+
+        def of_coin(its_groups: Sequence[slice]) -> list[_Simulated]:
+            reader, found = self._held(chosen), list[_Simulated]()
+            for group in its_groups:
+                found += self._simulated(
+                    reader, chosen, self._entries(reader, chosen, group, failed, together=together)
+                )
+                done.append(group.start)
+            return found
+
+        def tell(_coins: int) -> None:
+            if progress is not None:
+                progress(len(done), len(groups))
+
+        by_coin: dict[int, list[slice]] = {}
+        for group in groups:
+            by_coin.setdefault(int(chosen.symbol[group.start]), []).append(group)
+        threads = threads_by_default()
+        with ThreadPoolExecutor(threads) as pool:
+            found = map_on_workers(pool, threads, of_coin, list(by_coin.values()), tell)
+        for of_one in found:
+            for columns, marks in of_one:
+                for of_costs, one in zip(parts, columns, strict=True):
+                    kept = one if self._details else {**one, **dict.fromkeys(DETAILS, np.empty(0))}
+                    of_costs.append({**kept, "marks_at": one["marks_at"] + np.int32(held)})
                 prices.append(marks)
                 held += len(marks)
-            if progress is not None:
-                progress(done + 1, len(groups))
-        self._reader = self._source  # what was held is given up
+            of_one.clear()
         joined = np.concatenate(prices) if prices else np.empty(0)
         prices.clear()
         table, *others = (_joined(of_costs, chosen, joined) for of_costs in parts)
         return ForwardTestResult(table, failed, followed, others, self)
 
-    def _hold(self, chosen: Selections) -> None:
-        if len(chosen):
-            self._reader = HeldCandles(self._source, int(chosen.hour_ms.min()), self._end_ms)
+    def _held(self, chosen: Selections) -> CandleReader:
+        """A reader for one thread."""
+        return HeldCandles(self._source, int(chosen.hour_ms.min(initial=self._end_ms)), self._end_ms)
 
     def again(self, table: TradeTable) -> TradeTable:
         """Trades that were found before, with their details."""
-        self._hold(table.selections)
         found = {name: np.empty(len(table)) for name in DETAILS}
         chosen = table.selections
+        reader = self._held(chosen)
         order = np.lexsort((table.entry_ms, chosen.timeframe[table.selection], chosen.symbol[table.selection]))
         sorted_ = table.take(order)
         coin, timeframe = chosen.symbol[sorted_.selection], chosen.timeframe[sorted_.selection]
@@ -196,21 +215,19 @@ class _ForwardTests:
                 chosen.max_price[some.selection],
                 some.plan,
             )
-            for (columns, *_), _, places in self._by_entry(chosen, entries):
+            for (columns, *_), _, places in self._by_entry(reader, chosen, entries):
                 for name in DETAILS:
                     found[name][order[group][places]] = columns[name]
         return table.with_columns(found)
 
-    def _simulated(
-        self, chosen: Selections, entries: Entries
-    ) -> Iterator[tuple[list[dict[str, np.ndarray]], FloatArray]]:
+    def _simulated(self, reader: CandleReader, chosen: Selections, entries: Entries) -> Iterator[_Simulated]:
         """Trades of one coin and timeframe, those of a selection together, and the prices of their marks."""
-        for columns, marks, _ in self._by_entry(chosen, entries):
+        for columns, marks, _ in self._by_entry(reader, chosen, entries):
             order = np.argsort(columns[0]["selection"], kind="stable")
             yield [{name: column[order] for name, column in one.items()} for one in columns], marks
 
     def _by_entry(
-        self, chosen: Selections, entries: Entries
+        self, reader: CandleReader, chosen: Selections, entries: Entries
     ) -> Iterator[tuple[list[dict[str, np.ndarray]], FloatArray, IntArray]]:
         """The same in the order of entries, and which entries they are; by how they are entered."""
         if not len(entries):
@@ -226,7 +243,7 @@ class _ForwardTests:
             some = entries.take(which)
             marks = HourPrices(int(some.close_ms[0]), self._end_ms)
             simulator = TradeSimulator(
-                self._reader,
+                reader,
                 one.symbol,
                 Timeframe(one.timeframe),
                 self._end_ms,
@@ -238,7 +255,9 @@ class _ForwardTests:
             if len(places):
                 yield columns, marks.prices, which[places]
 
-    def _entries(self, chosen: Selections, group: slice, failed: dict[int, str], *, together: bool) -> Entries:
+    def _entries(
+        self, reader: CandleReader, chosen: Selections, group: slice, failed: dict[int, str], *, together: bool
+    ) -> Entries:
         """Entries of the selections of one coin and timeframe, ascending."""
         timeframe = Timeframe(chosen.row(group.start).timeframe)
         hours = chosen.hour_ms[group]
@@ -248,10 +267,10 @@ class _ForwardTests:
         parts: list[_Found] = []
         for near in np.split(np.arange(group.start, group.stop), cuts):
             last = int(chosen.hour_ms[near[-1]]) + 2 * HOUR_MS
-            held = CachedReader(self._reader, min(last, self._end_ms))
+            held = CachedReader(reader, min(last, self._end_ms))
             for run in _runs(chosen, near, together=together):
                 try:
-                    parts.append(self._entries_of(held, chosen, run))
+                    parts.append(self._entries_of(reader, held, chosen, run))
                 except TradingAssetsError as error:
                     failed |= dict.fromkeys(run.tolist(), str(error))
                 except Exception as error:  # noqa: BLE001 (a user's strategy may raise anything; the others go on)
@@ -264,7 +283,7 @@ class _ForwardTests:
         )
         return entries.take(np.lexsort((entries.selection, entries.close_ms)))
 
-    def _entries_of(self, held: CachedReader, chosen: Selections, run: IntArray) -> _Found:
+    def _entries_of(self, reader: CandleReader, held: CachedReader, chosen: Selections, run: IntArray) -> _Found:
         """Entries of selections of one coin, timeframe, strategy and parameter set, and when their exit conditions hold
         until the end."""
         one = chosen.row(int(run[0]))
@@ -279,7 +298,7 @@ class _ForwardTests:
             signals = strategy.signals(data)
             if signals.exit_long is not None:  # a position outlives its selection, and so do the conditions that end it
                 needs, until = strategy.needs(), self._end_ms
-                data = load_strategy_data(self._reader, one.symbol, timeframe, needs, start_ms, until)
+                data = load_strategy_data(reader, one.symbol, timeframe, needs, start_ms, until)
                 signals = strategy.signals(data)
         ends = data.candles.end_ms
         bars = np.flatnonzero((signals.long | signals.short) & (ends >= firsts[0]))
@@ -307,12 +326,16 @@ class _ForwardTests:
 
     def _plan(self, plan: EntryPlan) -> int:
         """Its number."""
-        key = plan.reward_risk, plan.exits if plan.leaves_ms is None else len(self._plans)
-        if key not in self._known_plans:
-            self._known_plans[key] = len(self._plans)
-            self._plans.append(plan)
-        return self._known_plans[key]
+        with self._planning:
+            key = plan.reward_risk, plan.exits if plan.leaves_ms is None else len(self._plans)
+            if key not in self._known_plans:
+                self._known_plans[key] = len(self._plans)
+                self._plans.append(plan)
+            return self._known_plans[key]
 
+
+_Simulated = tuple[list[dict[str, np.ndarray]], FloatArray]
+"""Columns of trades at each of the costs, and the prices of their marks."""
 
 _Found = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Selection, close (UTC ms), direction, stop as a fraction of the close, confidence and plan of entries, each (k,)."""
