@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -136,10 +136,25 @@ def _own_home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _no_instance_of_an_earlier_test() -> None:
     """Dagster remembers whose state it keeps in a variable of the context, and two instances that end in the order in
-    which they began leave a dead one in it. Then no later test of the process can load definitions."""
+    which they began leave a dead one in it. Then no later test of the process can load definitions. Nor may an instance
+    that nobody ended put back what it had found, when garbage is collected in the middle of another test.
+    """
     base = sys.modules.get("dagster._core.storage.defs_state.base")
     if base is not None:
         base._current_storage.set(None)
+        base.set_defs_state_storage = _state_of_an_instance
+
+
+@contextmanager
+def _state_of_an_instance(storage: object) -> Iterator[None]:
+    current = sys.modules["dagster._core.storage.defs_state.base"]._current_storage
+    before = current.get()
+    current.set(storage)
+    try:
+        yield
+    finally:
+        if current.get() is storage:
+            current.set(before)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -34,7 +34,7 @@ SAME_HOURS = "Selected, hours with backtests"
 SHORT_DAYS = 30
 """Of fewer days a Sharpe ratio is not scaled up to a year without a warning."""
 
-_MOST_DETAILED = 500_000
+_MOST_DETAILED = 400_000
 """Of more random choices only what an account asks of a trade is kept: what is shown of one is found once more."""
 
 BAND_PCT = (5, 95)

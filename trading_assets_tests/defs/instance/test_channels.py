@@ -32,9 +32,11 @@ class Server(DagsterApiServicer):
         self.name = name
         self.peers: set[str] = set()
         self.waits: threading.Event | None = None
+        self.asked = threading.Semaphore(0)
 
     def GetServerId(self, request: object, context: grpc.ServicerContext) -> dagster_api_pb2.GetServerIdReply:
         self.peers.add(context.peer())
+        self.asked.release()
         if self.waits is not None:
             self.waits.wait(WAITS_S)
         return dagster_api_pb2.GetServerIdReply(server_id=self.name)
@@ -87,10 +89,10 @@ def test_a_call_that_fails_ends_no_call_that_another_thread_waits_for(ask: Ask) 
     server = Server("one")
     with listening(server) as port, ThreadPoolExecutor(1) as threads:
         ask(port).get_server_id()
+        assert server.asked.acquire(timeout=WAITS_S)
         server.waits = threading.Event()
         waiting = threads.submit(ask(port).get_server_id)
-        while not waiting.running():
-            pass
+        assert server.asked.acquire(timeout=WAITS_S), "it is on its way before another call fails"
         with pytest.raises(DagsterUserCodeUnreachableError):
             ask(port).heartbeat()
         server.waits.set()
