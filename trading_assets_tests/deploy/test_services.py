@@ -168,6 +168,8 @@ def test_research_and_trading_go_through_all_services_and_go_on_after_each_was_k
     desk.move_clock(AS_OF + HOUR_MS + 20 * MINUTE_MS)
     desk.until_selected(AS_OF + HOUR_MS)
 
+    # A run is at work for some seconds after its selection is there, and ends with the worker that is killed.
+    until(lambda: hour_key(AS_OF) in desk.partitions_in_ui(), services.tails)
     for name in ("daemon", "research"):
         services.kill(name)
         services.start(name)
@@ -186,6 +188,7 @@ def test_research_and_trading_go_through_all_services_and_go_on_after_each_was_k
     desk.until_executed("DOGEUSDT", "SOLUSDT")
     for name in ("trading", "web", "serve"):
         services.until_well(name)
-    assert desk.partitions_in_ui() == {hour_key(AS_OF + back * HOUR_MS) for back in (-1, 0, 1)}
+    hours = {hour_key(AS_OF + back * HOUR_MS) for back in (-1, 0, 1)}
+    until(lambda: desk.partitions_in_ui() == hours, services.tails)
     assert "trading_assets_" in desk.metrics()
     services.run("tools")
