@@ -2,8 +2,8 @@
 
 import functools
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from trading_assets.ledger.partitions import read_partitions
 from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.venue import ServeConfig
+from trading_assets.trading.context import ExecutionContext
+from trading_assets.venues import open_exchange
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,6 +49,21 @@ def _no_revisions_in_memory() -> Iterator[None]:
         for storage in ("runs", "event_log"):
             patch.setattr(f"dagster._core.storage.{storage}.in_memory.stamp_alembic_rev", lambda *_: None)
         yield
+
+
+@contextmanager
+def ledger_after(begins: Callable[[ExecutionContext], object], url: str) -> Iterator[Database]:
+    """The ledger after somebody has begun something on the exchange at `url`, which nobody has looked after yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRADING_ASSETS_SIMULATOR_URL", url)
+        for name in ("MAX_SYMBOL_EXPOSURE_PCT", "MAX_TOTAL_EXPOSURE_PCT"):
+            patch.setenv(f"TRADING_ASSETS_{name}", "1000")
+        settings = load_settings()
+        database, exchange = Database(settings.resolved_database_url), open_exchange(settings)
+        begins(ExecutionContext(database, exchange, settings))
+        exchange.close()
+        yield database
+        database.close()
 
 
 @functools.cache

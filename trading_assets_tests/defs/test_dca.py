@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from trading_assets.core.settings import load_settings
 from trading_assets.defs.assets.dca import dca_state
 from trading_assets.defs.jobs import maintain_dca
 from trading_assets.defs.resources import default_resources
@@ -17,27 +16,21 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import serve_in_thread
 from trading_assets.simulator.server import ServeConfig
 from trading_assets.trading.automation import GRIDS_MS, Launch, Skip, decide_dca
-from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.dca.control import start
-from trading_assets.venues import open_exchange
+from trading_assets_tests.defs.conftest import ledger_after
 from trading_assets_tests.simulator.accounts import straight
 from trading_assets_tests.simulator.fake_market import T0
 from trading_assets_tests.trading.dca.stage import A_PLAN
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def started() -> Iterator[Database]:
     """A ledger with a plan that nobody has looked after yet."""
-    with serve_in_thread(ServeConfig(clock=ClockSpec(ClockMode.MANUAL, T0)), straight(100_000, 97_500)) as running:
-        monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", running.url)
-        for name in ("MAX_SYMBOL_EXPOSURE_PCT", "MAX_TOTAL_EXPOSURE_PCT"):
-            monkeypatch.setenv(f"TRADING_ASSETS_{name}", "1000")
-        settings = load_settings()
-        database, exchange = Database(settings.resolved_database_url), open_exchange(settings)
-        start(ExecutionContext(database, exchange, settings), A_PLAN)
-        exchange.close()
+    with (
+        serve_in_thread(ServeConfig(clock=ClockSpec(ClockMode.MANUAL, T0)), straight(100_000, 97_500)) as running,
+        ledger_after(lambda context: start(context, A_PLAN), running.url) as database,
+    ):
         yield database
-        database.close()
 
 
 @pytest.mark.slow

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from trading_assets.core.settings import load_settings
 from trading_assets.definitions import build_definitions
 from trading_assets.defs.assets.grids import grid_state
 from trading_assets.defs.jobs import maintain_grids, reconcile
@@ -18,9 +17,8 @@ from trading_assets.simulator.clock import ClockMode, ClockSpec
 from trading_assets.simulator.embedded import RunningExchange, serve_in_thread
 from trading_assets.simulator.server import ServeConfig
 from trading_assets.trading.automation import GRIDS_MS, Launch, Skip, decide_grids
-from trading_assets.trading.context import ExecutionContext
 from trading_assets.trading.grid.control import start
-from trading_assets.venues import open_exchange
+from trading_assets_tests.defs.conftest import ledger_after
 from trading_assets_tests.simulator.accounts import straight
 from trading_assets_tests.simulator.fake_market import T0
 from trading_assets_tests.trading.grid.stage import A_PLAN
@@ -33,17 +31,10 @@ def venue() -> Iterator[RunningExchange]:
 
 
 @pytest.fixture
-def started(venue: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def started(venue: RunningExchange) -> Iterator[Database]:
     """A ledger with a grid that nobody has looked after yet."""
-    monkeypatch.setenv("TRADING_ASSETS_SIMULATOR_URL", venue.url)
-    for name in ("MAX_SYMBOL_EXPOSURE_PCT", "MAX_TOTAL_EXPOSURE_PCT"):
-        monkeypatch.setenv(f"TRADING_ASSETS_{name}", "1000")
-    settings = load_settings()
-    database, exchange = Database(settings.resolved_database_url), open_exchange(settings)
-    start(ExecutionContext(database, exchange, settings), A_PLAN)
-    exchange.close()
-    yield database
-    database.close()
+    with ledger_after(lambda context: start(context, A_PLAN), venue.url) as database:
+        yield database
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -21,26 +20,11 @@ from trading_assets.ledger.database import Database
 from trading_assets.ledger.partitions import read_partitions
 from trading_assets.ledger.tables import check_results, partition_writes
 from trading_assets.simulator.embedded import RunningExchange
-from trading_assets_tests.conftest import create_database, database_url, drop_database
 from trading_assets_tests.defs.conftest import HOUR
 from trading_assets_tests.defs.workers.processes import WorkerProcesses, until, write_dagster_yaml
 
 HOURS = [HOUR - 11 * HOUR_MS + at * HOUR_MS for at in range(12)]
 DEFINITIONS = "trading_assets_tests.defs.workers.plain_research"
-
-
-@pytest.fixture
-def day(small: RunningExchange, monkeypatch: pytest.MonkeyPatch) -> RunningExchange:
-    monkeypatch.setenv("TRADING_ASSETS_MAX_SYMBOLS", "2")
-    return small
-
-
-@pytest.fixture
-def ledger_url(postgres_url: str, postgres_template: str, namespace: str) -> Any:
-    name = namespace.replace("-", "_")
-    create_database(postgres_url, name, template=postgres_template)
-    yield database_url(postgres_url, name)
-    drop_database(postgres_url, name)
 
 
 @pytest.mark.slow

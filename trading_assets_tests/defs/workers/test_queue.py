@@ -12,16 +12,7 @@ from trading_assets.defs.instance.workers.launcher import WORKER
 from trading_assets.simulator.embedded import RunningExchange
 from trading_assets_tests.defs.workers.plain_research import research_job
 from trading_assets_tests.defs.workers.processes import WorkerProcesses, write_dagster_yaml
-from trading_assets_tests.defs.workers.test_lost_worker import (
-    DEFINITIONS,
-    HOURS,
-    day,
-    ledger_url,
-    one_process,
-    rows_in,
-)
-
-__all__ = ["day", "ledger_url"]
+from trading_assets_tests.defs.workers.test_lost_worker import DEFINITIONS, HOURS, one_process, rows_in
 
 
 @pytest.mark.slow
